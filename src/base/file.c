@@ -1,0 +1,173 @@
+/* file.c -- files, read whole, mapped or replaced as one. */
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static mg_status open_for_read(int *out, size_t *size, const char *path, mg_error *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return errno == ENOENT ? mg_fail(err, MG_NOTFOUND, "%s: no such file", path)
+                               : mg_fail(err, MG_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    struct stat st;
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) {
+        close(fd);
+        return mg_fail(err, MG_NOTFOUND, "%s: is not a regular file", path);
+    }
+    *out = fd;
+    *size = (size_t)st.st_size;
+    return MG_OK;
+}
+
+mg_status mg_map_file(mg_mapping *out, const char *path, mg_error *err) {
+    int       fd;
+    size_t    size;
+    mg_status st = open_for_read(&fd, &size, path, err);
+    if (st) return st;
+    void *p = size ? mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0) : NULL;
+    if (p == MAP_FAILED) st = mg_fail(err, MG_IO, "%s: cannot be mapped: %s", path, strerror(errno));
+    close(fd);
+    if (st) return st;
+    *out = (mg_mapping){ p, size };
+    return MG_OK;
+}
+
+void mg_unmap_file(mg_mapping *m) {
+    if (m->data) munmap((void *)m->data, m->size);
+    *m = (mg_mapping){ 0 };
+}
+
+mg_status mg_read_file(mg_buf *out, const char *path, size_t limit, mg_error *err) {
+    int       fd;
+    size_t    size;
+    mg_buf    b = { 0 };
+    char      chunk[65536];
+    mg_status st = open_for_read(&fd, &size, path, err);
+    if (st) return st;
+    if (size > limit) {
+        st = mg_fail(err, MG_FORMAT, "%s: %zu bytes, at most %zu are allowed here", path, size, limit);
+        goto done;
+    }
+    for (;;) {
+        ssize_t n = read(fd, chunk, sizeof chunk);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            st = mg_fail(err, MG_IO, "%s: read failed: %s", path, strerror(errno));
+            goto done;
+        }
+        if (n == 0) break;
+        mg_buf_add(&b, chunk, (size_t)n);
+        if (b.len > limit) {
+            st = mg_fail(err, MG_FORMAT, "%s: more than %zu bytes", path, limit);
+            goto done;
+        }
+    }
+    mg_buf_add(&b, "", 0);
+    if (b.failed) st = mg_fail(err, MG_NOMEM, "%s: no memory for %zu bytes", path, size);
+done:
+    close(fd);
+    if (st)
+        mg_buf_free(&b);
+    else
+        *out = b;
+    return st;
+}
+
+mg_status mg_sync_folder(const char *path, mg_error *err) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return mg_fail(err, MG_IO, "%s: cannot be opened: %s", path, strerror(errno));
+    int bad = fsync(fd) && errno != EINVAL; /* EINVAL: a file system without folder sync */
+    int why = errno;
+    close(fd);
+    return bad ? mg_fail(err, MG_IO, "%s: fsync failed: %s", path, strerror(why)) : MG_OK;
+}
+
+static bool write_all(int fd, const char *bytes, size_t n) {
+    while (n) {
+        ssize_t k = write(fd, bytes, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return false;
+        bytes += k;
+        n -= (size_t)k;
+    }
+    return true;
+}
+
+mg_status mg_replace_file(const char *path, const void *bytes, size_t n, mg_error *err) {
+    mg_buf temp = { 0 };
+    mg_buf_printf(&temp, "%s.tmp-%ld", path, (long)getpid());
+    if (temp.failed) return mg_fail(err, MG_NOMEM, "%s: no memory", path);
+    mg_status st = MG_OK;
+    int       fd = open(temp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (fd < 0) {
+        st = mg_fail(err, MG_IO, "%s: cannot be created: %s", temp.data, strerror(errno));
+        mg_buf_free(&temp);
+        return st;
+    }
+    bool ok = write_all(fd, bytes, n) && !fsync(fd);
+    int  why = errno;
+    if (close(fd) && ok) { /* a failed close can be the only news of a full disk */
+        ok = false;
+        why = errno;
+    }
+    if (ok && rename(temp.data, path)) {
+        ok = false;
+        why = errno;
+    }
+    if (!ok) {
+        unlink(temp.data);
+        st = mg_fail(err, MG_IO, "%s: cannot be written: %s", path, strerror(why));
+    } else {
+        char *slash = strrchr(temp.data, '/');
+        if (slash) *slash = 0;
+        st = mg_sync_folder(slash ? (slash == temp.data ? "/" : temp.data) : ".", err);
+    }
+    mg_buf_free(&temp);
+    return st;
+}
+
+mg_status mg_make_folder(const char *path, mg_error *err) {
+    char *copy = mg_strdup(path);
+    if (!copy) return mg_fail(err, MG_NOMEM, "%s: no memory", path);
+    mg_status st = MG_OK;
+    for (char *p = copy + 1;; p++) {
+        if (*p && *p != '/') continue;
+        char end = *p;
+        *p = 0;
+        if (mkdir(copy, 0777) && errno != EEXIST)
+            st = mg_fail(err, MG_IO, "%s: folder cannot be made: %s", copy, strerror(errno));
+        *p = end;
+        if (!end || st) break;
+    }
+    if (!st && !mg_is_folder(copy)) st = mg_fail(err, MG_IO, "%s: exists and is no folder", path);
+    free(copy);
+    return st;
+}
+
+bool mg_is_folder(const char *path) {
+    struct stat st;
+    return !stat(path, &st) && S_ISDIR(st.st_mode);
+}
+
+bool mg_is_file(const char *path) {
+    struct stat st;
+    return !stat(path, &st) && S_ISREG(st.st_mode);
+}
+
+char *mg_path_join(const char *folder, const char *name) {
+    mg_buf b = { 0 };
+    mg_buf_printf(&b, "%s/%s", folder, name);
+    if (b.failed) mg_buf_free(&b);
+    return b.data;
+}
+
+const char *mg_path_base(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
