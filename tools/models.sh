@@ -55,6 +55,7 @@ append() {
     fi
     mkdir -p "$4"
     unzip -q -o -j "$wheels"/*.whl '*LICENSE*' '*TERMS*' '*NOTICE*' -d "$4" 2>/dev/null || [ $? = 11 ] # 11: it has none
+    chmod -R u=rwX,go=rX "$4"
     rm -rf "$wheels"
     trap - EXIT
 }
