@@ -1,0 +1,52 @@
+/* ops.h -- the differentiable operations; each lives in ops/NAME.c, forward beside backward.
+ *
+ * Rules: a forward pass writes every element of its result; a backward pass only
+ * adds to gradients; operations handed NULL return NULL.  Shapes are asserted. */
+#ifndef MG_AUTOGRAD_OPS_H
+#define MG_AUTOGRAD_OPS_H
+
+#include "autograd/tape.h"
+
+/* [N,D] = scale * table[ids of the batch] */
+mg_tensor *mg_embed(mg_tape *t, mg_tensor *table, float scale);
+
+/* [N,O] = x [N,I] w[O,I]^T + bias [1,O] (or NULL) + residual [N,O] (or NULL) */
+mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *residual);
+
+/* In place on y [N,O]: y += scale (dropout(x) a^T) b^T, a [R,I], b [O,R]; p is the dropout probability */
+mg_tensor *mg_lora(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg_tensor *b, float scale, float p, mg_rng rng);
+
+/* a + scale b */
+mg_tensor *mg_add(mg_tape *t, mg_tensor *a, mg_tensor *b, float scale);
+
+/* RMS norm over groups of g->cols columns, plus `residual` (or NULL).  Zhang & Sennrich 2019. */
+mg_tensor *mg_rmsnorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *residual, float eps);
+
+/* Angles of rotary position embedding, made once a model: rows are positions. */
+typedef struct mg_rope_table {
+    float  *cos, *sin; /* [positions, rot/2] */
+    int64_t positions;
+    int     rot; /* columns of a head that turn */
+} mg_rope_table;
+/* In place on x [N, heads*hd]; Su et al. 2021, halves rotated as in Hugging Face's llama */
+mg_tensor *mg_rope(mg_tape *t, mg_tensor *x, const mg_rope_table *table, int hd);
+
+typedef struct mg_attention_kind {
+    int   heads, kv_heads, hd, window; /* window 0: everything before */
+    float scale, softcap;              /* softcap 0: none */
+} mg_attention_kind;
+/* Causal, grouped-query, over the sequences of the batch.  With t->batch->cache the keys and values of
+ * earlier tokens are read from there (`layer`), and these are added. */
+mg_tensor *mg_attention(mg_tape *t, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg_attention_kind kind, int layer);
+
+/* f(gate) up: SwiGLU, GeGLU (Shazeer 2020) */
+mg_tensor *mg_glu(mg_tape *t, mg_tensor *gate, mg_tensor *up, mg_activation kind);
+
+/* [n_labels,1]: log-probabilities of the labelled rows' targets; the logits never exist as a whole.
+ * top_id (or NULL) receives the most likely token of each labelled row. */
+mg_tensor *mg_logprob(mg_tape *t, mg_tensor *h, mg_tensor *head, float softcap, int32_t *top_id);
+
+/* [1,1] = scale * sum of all elements */
+mg_tensor *mg_sum(mg_tape *t, mg_tensor *x, float scale);
+
+#endif

@@ -1,0 +1,50 @@
+/* matmul.c -- y = x w^T + bias + residual.
+ *
+ *     dx = dy w      dw = dy^T x      dbias = column sums of dy      dresidual = dy
+ *
+ * The weight may be packed in any storage format; it is decoded in blocks inside
+ * the kernels, and a frozen one never has a dw.  Bias and residual ride along
+ * because the sum is then formed in the product's own accumulator. */
+#include "autograd/ops.h"
+
+static void matmul_back(mg_tape *t, mg_node *n) {
+    mg_tensor *x = n->in[0], *w = n->in[1], *bias = n->in[2], *residual = n->in[3];
+    mg_mat     dy = mg_grad_of(n->out);
+    bool       accumulate;
+    mg_mat     dw = mg_grad(t, w, &accumulate);
+    if (dw.data)
+        t->backend->gemm((mg_gemm_args){ .c = dw, .a = dy, .b = mg_mat_of(x), .ta = true, .alpha = 1,
+                                         .beta = accumulate ? 1.0f : 0.0f });
+    mg_mat db = mg_grad(t, bias, &accumulate);
+    if (db.data) t->backend->column_sum((mg_column_sum_args){ db, dy });
+    mg_mat dx = mg_grad(t, x, &accumulate);
+    if (dx.data) {
+        size_t mark;
+        void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, w->cols, w->rows), &mark);
+        if (work) t->backend->linear_dx((mg_linear_dx_args){ dx, dy, mg_mat_of(w), accumulate, work });
+        mg_work_end(t, mark);
+    }
+    if (residual) mg_grad_pass(t, residual, n->out);
+}
+
+static const mg_op op_matmul = { "matmul", matmul_back, NULL };
+
+mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *residual) {
+    if (!x) return NULL;
+    MG_ASSERT_EQ(x->cols, w->cols);
+    mg_tensor *y = mg_result(t, x->rows, w->rows);
+    if (!y) return NULL;
+    mg_mat none = { 0 };
+    if (residual) {
+        MG_ASSERT(residual->rows == y->rows && residual->cols == y->cols);
+        t->backend->add((mg_add_args){ .y = mg_mat_of(y), .x = mg_mat_of(residual), .scale = 1 });
+    }
+    size_t mark;
+    void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, w->cols, w->rows), &mark);
+    if (!work) return NULL;
+    t->backend->linear((mg_linear_args){ mg_mat_of(y), mg_mat_of(x), mg_mat_of(w), bias ? mg_mat_of(bias) : none,
+                                         residual != NULL, work });
+    mg_work_end(t, mark);
+    MG_RECORD(t, &op_matmul, y, x, w, bias, residual);
+    return y;
+}

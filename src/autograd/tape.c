@@ -1,0 +1,290 @@
+/* tape.c -- recording, walking back, and the three ways to keep a block.
+ *
+ * A segment is an operation like any other.  Its backward pass restores what the
+ * forward pass gave away (nothing, the cheap results, or everything but the
+ * input), walks its stretch of tape, and gives the memory back.  Only the
+ * gradient of its input survives; because a residual stream hands its gradient
+ * memory from layer to layer (mg_grad_pass), that is one buffer for the model. */
+#include "autograd/tape.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum { ALIGN = 64 };
+
+mg_status mg_arena_open(mg_arena *a, size_t bytes, bool dry, mg_error *err) {
+    if (bytes < ALIGN) bytes = ALIGN; /* the system maps no empty range */
+    int   flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *p = mmap(NULL, bytes, dry ? PROT_NONE : PROT_READ | PROT_WRITE, flags, -1, 0);
+    if (p == MAP_FAILED)
+        return mg_fail(err, MG_NOMEM, "cannot reserve %zu bytes for a training step: %s", bytes, strerror(errno));
+    if (!dry) madvise(p, bytes, MADV_HUGEPAGE);
+    bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1); /* still in the last page; the high end must be aligned too */
+    *a = (mg_arena){ .base = p, .cap = bytes, .hi = bytes, .dry = dry };
+    return MG_OK;
+}
+
+void mg_arena_close(mg_arena *a) {
+    if (a->base) munmap(a->base, a->cap);
+    *a = (mg_arena){ 0 };
+}
+
+static bool arena_room(mg_arena *a, size_t *bytes) {
+    *bytes = (*bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1);
+    if (*bytes > a->hi - a->lo) return false;
+    size_t used = a->lo + (a->cap - a->hi) + *bytes;
+    if (used > a->peak) a->peak = used;
+    return true;
+}
+
+void *mg_arena_lo(mg_arena *a, size_t bytes) {
+    if (!arena_room(a, &bytes)) return NULL;
+    a->lo += bytes;
+    return a->base + a->lo - bytes;
+}
+
+void *mg_arena_hi(mg_arena *a, size_t bytes) {
+    if (!arena_room(a, &bytes)) return NULL;
+    a->hi -= bytes;
+    return a->base + a->hi;
+}
+
+mg_status mg_tape_open(mg_tape *t, const mg_backend *b, mg_arena *mem, int cap_nodes, mg_error *err) {
+    mg_tape fresh = { .backend = b, .mem = mem, .cap_nodes = cap_nodes, .cap_tensors = 2 * cap_nodes, .training = true };
+    fresh.node = mg_calloc((size_t)fresh.cap_nodes, sizeof *fresh.node);
+    fresh.tensor = mg_calloc((size_t)fresh.cap_tensors, sizeof *fresh.tensor);
+    if (!fresh.node || !fresh.tensor) {
+        mg_tape_close(&fresh);
+        return mg_fail(err, MG_NOMEM, "no memory for a tape of %d operations", cap_nodes);
+    }
+    *t = fresh;
+    return MG_OK;
+}
+
+void mg_tape_close(mg_tape *t) {
+    free(t->node);
+    free(t->tensor);
+    *t = (mg_tape){ 0 };
+}
+
+void mg_tape_reset(mg_tape *t) {
+    t->n_nodes = t->n_tensors = 0;
+    t->mem->lo = 0;
+    t->mem->hi = t->mem->cap;
+    t->transient = false;
+    t->error = MG_OK;
+    t->error_text = NULL;
+}
+
+mg_tensor *mg_tape_fail(mg_tape *t, mg_status st, const char *why) {
+    if (!t->error) {
+        t->error = st;
+        t->error_text = why;
+    }
+    return NULL;
+}
+
+static size_t tensor_bytes(const mg_tape *t, int64_t rows, int64_t cols) {
+    return (size_t)(rows * cols) * t->backend->element->block_bytes;
+}
+
+static mg_tensor *new_tensor(mg_tape *t, int64_t rows, int64_t cols) {
+    MG_ASSERT(t->n_tensors < t->cap_tensors);
+    mg_tensor *x = &t->tensor[t->n_tensors++];
+    *x = (mg_tensor){ .rows = rows, .cols = cols, .format = t->backend->element };
+    return x;
+}
+
+mg_tensor *mg_result(mg_tape *t, int64_t rows, int64_t cols) {
+    void *data = mg_arena_lo(t->mem, tensor_bytes(t, rows, cols));
+    if (!data) return mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
+    mg_tensor *x = new_tensor(t, rows, cols);
+    x->data = data;
+    return x;
+}
+
+mg_tensor *mg_result_cheap(mg_tape *t, int64_t rows, int64_t cols) {
+    if (!t->transient) return mg_result(t, rows, cols);
+    void *data = mg_arena_hi(t->mem, tensor_bytes(t, rows, cols));
+    if (!data) return mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
+    mg_tensor *x = new_tensor(t, rows, cols);
+    x->data = data;
+    x->transient = true;
+    return x;
+}
+
+mg_tensor *mg_result_in_place(mg_tape *t, mg_tensor *x) {
+    mg_tensor *y = new_tensor(t, x->rows, x->cols);
+    y->data = x->data;
+    y->transient = x->transient;
+    y->in_place_of = x;
+    return y;
+}
+
+void *mg_keep_bytes(mg_tape *t, size_t bytes) {
+    void *p = mg_arena_lo(t->mem, bytes);
+    if (!p) mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
+    return p;
+}
+
+mg_node *mg_record(mg_tape *t, const mg_op *op, mg_tensor *out, mg_tensor *const *in, int n) {
+    static _Thread_local mg_node nobody; /* written to and never read, so callers need no test */
+    MG_ASSERT(n <= MG_NODE_INPUTS);
+    for (int i = 0; i < n; i++) out->needs_grad |= in[i] && in[i]->needs_grad;
+    /* a transient result is recorded in any case: an adapter's gradient may read it */
+    if (t->off || !(out->needs_grad || out->transient)) return &nobody;
+    MG_ASSERT(t->n_nodes < t->cap_nodes);
+    mg_node *node = &t->node[t->n_nodes++];
+    *node = (mg_node){ .op = op, .out = out };
+    for (int i = 0; i < n; i++) node->in[i] = in[i];
+    return node;
+}
+
+void *mg_work_begin(mg_tape *t, size_t bytes, size_t *mark) {
+    *mark = t->mem->hi;
+    void *p = mg_arena_hi(t->mem, bytes);
+    if (!p) mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
+    return p;
+}
+
+void mg_work_end(mg_tape *t, size_t mark) { t->mem->hi = mark; }
+
+mg_mat mg_grad_of(const mg_tensor *out) {
+    return (mg_mat){ out->grad, out->rows, out->cols, out->param ? NULL : out->format, NULL };
+}
+
+mg_mat mg_grad(mg_tape *t, mg_tensor *x, bool *accumulate) {
+    mg_mat g = { .format = t->backend->element };
+    *accumulate = false;
+    if (!x || !x->needs_grad) return g;
+    g.rows = x->rows;
+    g.cols = x->cols;
+    *accumulate = x->grad != NULL;
+    if (!x->grad) {
+        MG_ASSERT(!x->param);
+        x->grad = mg_arena_hi(t->mem, tensor_bytes(t, x->rows, x->cols));
+        if (!x->grad) mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
+    }
+    g.data = x->grad;
+    return g;
+}
+
+void mg_grad_pass(mg_tape *t, mg_tensor *x, const mg_tensor *out) {
+    if (!x->needs_grad) return;
+    MG_ASSERT_EQ(x->rows * x->cols, out->rows * out->cols);
+    if (!x->grad && !x->param) {
+        x->grad = out->grad;
+        return;
+    }
+    mg_mat to = { x->grad, x->rows, x->cols, t->backend->element, NULL };
+    mg_mat from = { out->grad, x->rows, x->cols, t->backend->element, NULL };
+    if (to.data != from.data) t->backend->add((mg_add_args){ .y = to, .x = from, .scale = 1, .accumulate = true });
+}
+
+static void unwind(mg_tape *t, int down_to) {
+    while (t->n_nodes > down_to) {
+        mg_node n = t->node[--t->n_nodes]; /* a copy: a segment records over this slot */
+        if (n.out->grad && !t->error) n.op->backward(t, &n);
+    }
+}
+
+void mg_backward(mg_tape *t, mg_tensor *loss) {
+    if (t->error || !loss) return;
+    MG_ASSERT(loss->rows == 1 && loss->cols == 1);
+    if (!loss->needs_grad) return;
+    bool   fresh;
+    mg_mat g = mg_grad(t, loss, &fresh);
+    if (g.data) t->backend->fill((mg_fill_args){ g, 1 });
+    unwind(t, 0);
+}
+
+/* ---- segments ---- */
+
+/* Everything of the segment is given back; the gradient of its input moves above the mark if it was made inside. */
+static void give_back(mg_tape *t, mg_tensor *x, size_t lo, size_t hi) {
+    uint8_t *grad = x->grad, *mark = t->mem->base + hi;
+    t->mem->lo = lo;
+    t->mem->hi = hi;
+    if (!grad || x->param || grad >= mark) return;
+    size_t   bytes = tensor_bytes(t, x->rows, x->cols);
+    uint8_t *to = mg_arena_hi(t->mem, bytes);
+    MG_ASSERT(to);
+    if (!t->mem->dry) memmove(to, grad, bytes);
+    x->grad = to;
+}
+
+static void kept_backward(mg_tape *t, mg_node *n) {
+    size_t hi = t->mem->hi, lo = t->mem->lo;
+    int    first = (int)n->i[0], last = t->n_nodes;
+    for (int i = first; i < last; i++) {
+        mg_node *inner = &t->node[i];
+        if (!inner->out->transient) continue;
+        inner->out->data = inner->out->in_place_of
+                               ? inner->out->in_place_of->data
+                               : mg_arena_hi(t->mem, tensor_bytes(t, inner->out->rows, inner->out->cols));
+        if (!inner->out->data) {
+            mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
+            return;
+        }
+        inner->op->redo(t, inner);
+    }
+    unwind(t, first);
+    give_back(t, n->in[0], lo, hi);
+}
+
+static void rerun_backward(mg_tape *t, mg_node *n) {
+    size_t lo = t->mem->lo, hi = t->mem->hi;
+    int    first = t->n_nodes, tensors = t->n_tensors;
+    mg_block_fn fn;
+    memcpy(&fn, &n->saved[0], sizeof fn);
+    mg_tensor *y = fn(t, n->ref[0], (int)n->i[0], n->in[0]);
+    if (!y) return;
+    y->grad = n->out->grad;
+    unwind(t, first);
+    t->n_tensors = tensors;
+    give_back(t, n->in[0], lo, hi);
+}
+
+static const mg_op op_kept_segment = { "segment", kept_backward, NULL };
+static const mg_op op_rerun_segment = { "checkpoint", rerun_backward, NULL };
+
+/* The block runs unrecorded and leaves only its result; recorded as one node unless the tape is off. */
+static mg_tensor *run_and_drop(mg_tape *t, mg_block_fn fn, const void *self, int layer, mg_tensor *x) {
+    mg_tensor *out = mg_result(t, x->rows, x->cols);
+    if (!out) return NULL;
+    size_t lo = t->mem->lo;
+    int    tensors = t->n_tensors;
+    bool   was_off = t->off;
+    t->off = true;
+    mg_tensor *y = fn(t, self, layer, x);
+    t->off = was_off;
+    if (!y) return NULL;
+    t->backend->add((mg_add_args){ .y = mg_mat_of(out), .x = mg_mat_of(y), .scale = 1 });
+    out->needs_grad = y->needs_grad; /* also when only the weights of the block want one */
+    t->mem->lo = lo;
+    t->n_tensors = tensors;
+    if (t->off) return out;
+    mg_node *n = mg_record(t, &op_rerun_segment, out, &x, 1);
+    memcpy(&n->saved[0], &fn, sizeof fn);
+    n->ref[0] = self;
+    n->i[0] = layer;
+    return out;
+}
+
+mg_tensor *mg_segment(mg_tape *t, mg_block_fn fn, const void *self, int layer, mg_tensor *x) {
+    if (!x) return NULL;
+    mg_keep keep = t->keep ? t->keep[layer] : MG_KEEP_LINEAR;
+    if (t->off || keep == MG_KEEP_NONE) return run_and_drop(t, fn, self, layer, x);
+    size_t hi = t->mem->hi;
+    int    first = t->n_nodes;
+    t->transient = keep == MG_KEEP_LINEAR;
+    mg_tensor *y = fn(t, self, layer, x);
+    t->transient = false;
+    t->mem->hi = hi;
+    if (!y) return NULL;
+    MG_ASSERT(!y->transient);
+    mg_record(t, &op_kept_segment, y, &x, 1)->i[0] = first;
+    return y;
+}

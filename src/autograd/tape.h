@@ -1,0 +1,145 @@
+/* tape.h -- matrices, the arena of a step, and the tape.
+ *
+ * Everything is a matrix: rows are the tokens of all sequences of the batch laid
+ * end to end (packed, never padded), columns are features, always contiguous.
+ * An operation computes at once and, when an input wants a gradient, records a
+ * node; mg_backward walks the nodes in reverse.
+ *
+ * Memory has two ends.  Activations grow up from `lo`, gradients and short-lived
+ * buffers grow down from `hi`; nothing calls malloc inside a step.  The tape runs
+ * over a null backend with an arena that owns no memory to find the peak before
+ * the first step.
+ *
+ * Errors are sticky: the first one is kept, operations handed NULL return NULL,
+ * and the step is checked once (mg_tape.error). */
+#ifndef MG_AUTOGRAD_TAPE_H
+#define MG_AUTOGRAD_TAPE_H
+
+#include "backend/backend.h"
+#include "base/mem.h"
+
+typedef struct mg_arena {
+    uint8_t *base;
+    size_t   cap, lo, hi, peak;
+    bool     dry; /* planning: the addresses exist, the memory does not */
+} mg_arena;
+
+/* A dry arena reserves address space that faults when touched; a real one asks for huge pages. */
+mg_status mg_arena_open(mg_arena *a, size_t bytes, bool dry, mg_error *err);
+void      mg_arena_close(mg_arena *a);
+void     *mg_arena_lo(mg_arena *a, size_t bytes); /* 64-byte aligned; NULL: full */
+void     *mg_arena_hi(mg_arena *a, size_t bytes);
+
+typedef struct mg_tensor {
+    const char      *name; /* parameters only */
+    int64_t          rows, cols;
+    const mg_format *format;
+    void            *data;
+    const void      *side; /* side table of a quantised weight */
+    void            *grad; /* backend element type; parameters: owned by the parameter set */
+    bool             param;     /* lives as long as the model; grad is only ever added to */
+    bool             needs_grad;
+    bool             transient;  /* data is given back at the end of its segment and redone */
+    struct mg_tensor *in_place_of; /* shares this tensor's memory */
+} mg_tensor;
+
+static inline mg_mat mg_mat_of(const mg_tensor *x) {
+    return (mg_mat){ x->data, x->rows, x->cols, x->format, x->side };
+}
+
+/* Keys and values of earlier tokens, for generation; see infer/cache.h. */
+struct mg_cache;
+
+/* Sequence s has the rows start[s] .. start[s+1]-1. */
+typedef struct mg_batch {
+    int            n_seq;
+    const int32_t *start; /* [n_seq + 1] */
+    const int32_t *ids;   /* [rows] */
+    const int32_t *pos;   /* [rows] position within the sequence */
+    /* labelled rows: row label_row[i] must predict the token label[i] */
+    int64_t        n_labels;
+    const int32_t *label_row, *label;
+    struct mg_cache *cache; /* NULL in training */
+    const int32_t   *slot;  /* [n_seq] the cache slot of each sequence */
+} mg_batch;
+static inline int64_t mg_batch_rows(const mg_batch *b) { return b->start[b->n_seq]; }
+
+typedef struct mg_tape mg_tape;
+typedef struct mg_node mg_node;
+
+/* backward adds to the gradients of its inputs; redo computes a transient result again. */
+typedef struct mg_op {
+    const char *name;
+    void (*backward)(mg_tape *t, mg_node *n);
+    void (*redo)(mg_tape *t, mg_node *n); /* NULL: the result is never transient */
+} mg_op;
+
+enum { MG_NODE_INPUTS = 6, MG_NODE_SAVED = 3 };
+struct mg_node {
+    const mg_op *op;
+    mg_tensor   *out, *in[MG_NODE_INPUTS];
+    void        *saved[MG_NODE_SAVED];
+    const void  *ref[3];
+    int64_t      i[6];
+    float        f[3];
+    mg_rng       rng;
+};
+
+/* What a block of layers keeps for its backward pass. */
+typedef enum mg_keep {
+    MG_KEEP_ALL,    /* every result */
+    MG_KEEP_LINEAR, /* results of matrix products and attention; norms and activations are redone */
+    MG_KEEP_NONE,   /* its input only: the block runs again */
+} mg_keep;
+
+struct mg_tape {
+    const mg_backend *backend;
+    mg_arena         *mem;
+    mg_node          *node; /* [cap_nodes] */
+    mg_tensor        *tensor;
+    int               n_nodes, cap_nodes, n_tensors, cap_tensors;
+    bool              off;          /* compute, record nothing */
+    bool              adapters_off; /* the base model */
+    bool              transient;    /* cheap results go to the high end (inside a segment) */
+    const mg_keep    *keep;         /* [layers] policy of each segment; NULL: MG_KEEP_LINEAR for all */
+    uint64_t          seed, step;   /* of random numbers */
+    bool              training;     /* dropout is on */
+    const mg_batch   *batch;
+    mg_status         error;        /* sticky */
+    const char       *error_text;
+};
+
+/* Node and tensor slots; memory for the step comes from `mem`. */
+mg_status mg_tape_open(mg_tape *t, const mg_backend *b, mg_arena *mem, int cap_nodes, mg_error *err);
+void      mg_tape_close(mg_tape *t);
+void      mg_tape_reset(mg_tape *t); /* forget the step; all its tensors are gone */
+
+/* ---- for operations ---- */
+mg_tensor *mg_result(mg_tape *t, int64_t rows, int64_t cols);
+mg_tensor *mg_result_cheap(mg_tape *t, int64_t rows, int64_t cols); /* transient inside a segment that redoes */
+mg_tensor *mg_result_in_place(mg_tape *t, mg_tensor *x);            /* takes x's memory: x has no other reader */
+void      *mg_keep_bytes(mg_tape *t, size_t bytes);                 /* until the step ends */
+mg_tensor *mg_tape_fail(mg_tape *t, mg_status st, const char *why); /* always NULL */
+/* A node with up to six inputs (NULL ends); a dummy when nothing wants a gradient. */
+mg_node *mg_record(mg_tape *t, const mg_op *op, mg_tensor *out, mg_tensor *const *in, int n);
+#define MG_RECORD(t, op, out, ...)                                                                       \
+    mg_record((t), (op), (out), (mg_tensor *[]){ __VA_ARGS__ },                                          \
+              (int)(sizeof((mg_tensor *[]){ __VA_ARGS__ }) / sizeof(mg_tensor *)))
+/* Work memory until mg_work_end; call-scoped, at the high end. */
+void *mg_work_begin(mg_tape *t, size_t bytes, size_t *mark);
+void  mg_work_end(mg_tape *t, size_t mark);
+/* The gradient of x to add to; data is NULL when x wants none.  *accumulate is false when the memory is
+ * fresh and must be overwritten. */
+mg_mat mg_grad(mg_tape *t, mg_tensor *x, bool *accumulate);
+mg_mat mg_grad_of(const mg_tensor *out); /* of a result, in a backward function */
+/* x's gradient += g, where g is the gradient memory of a result that nobody reads any more: x may take it over. */
+void mg_grad_pass(mg_tape *t, mg_tensor *x, const mg_tensor *out);
+
+/* ---- for models and training ---- */
+void mg_backward(mg_tape *t, mg_tensor *loss); /* loss is 1 x 1 */
+
+/* Run a block as one segment: a checkpoint boundary and an arena mark.  The policy is t->keep[layer]. */
+typedef mg_tensor *(*mg_block_fn)(mg_tape *t, const void *self, int layer, mg_tensor *x);
+mg_tensor *mg_segment(mg_tape *t, mg_block_fn fn, const void *self, int layer, mg_tensor *x);
+
+#endif

@@ -1,0 +1,164 @@
+/* backend.h -- the kernel table: what a device must be able to do.
+ *
+ * A backend is one row: a name and a function for each line of kernels.def.
+ *   ref32   plain loops in float: the definition of every kernel
+ *   ref64   the same source in double (element f64): gradient checks
+ *   cpu     fast, fp32;  cpu_bf16: fast, GEMM inputs rounded to bf16, sums in fp32
+ *   null    does nothing, in the place of another: the tape runs over it to plan memory
+ *
+ * Kernels take one small struct by value.  A matrix is rows x cols, contiguous,
+ * row-major.  Matrices named w may have any storage format; the others hold the
+ * backend's element type (mg_backend.element).  `accumulate` adds to the output
+ * instead of overwriting it; without it the output may hold anything, NaN too, and
+ * is not read (so does gemm with beta 0).  Gradients named "+=" are always added to.
+ * Kernels allocate nothing: `work` is memory of the caller, 64-byte aligned, as many
+ * bytes as the *_work function says, with any content.
+ *
+ * Dimensions: N token rows, I inputs, O outputs, D width, H heads, K KV heads,
+ * hd head width, V vocabulary, R rank. */
+#ifndef MG_BACKEND_BACKEND_H
+#define MG_BACKEND_BACKEND_H
+
+#include "base/rng.h"
+#include "tensor/format.h"
+
+typedef struct mg_mat {
+    void            *data;
+    int64_t          rows, cols;
+    const mg_format *format;
+    const void      *side; /* side table of the format, else NULL */
+} mg_mat;
+
+/* y[n] = value */
+typedef struct { mg_mat y; float value; } mg_fill_args;
+
+/* y = (accumulate ? y : 0) + scale x; y may be x when not accumulating */
+typedef struct { mg_mat y, x; float scale; bool accumulate; } mg_add_args;
+
+/* c = alpha op(a) op(b) + beta c, op = transpose where ta / tb; all plain */
+typedef struct { mg_mat c, a, b; bool ta, tb; float alpha, beta; } mg_gemm_args;
+
+/* y [N,O] = x [N,I] w[O,I]^T + bias [1,O] (bias.data may be NULL); with `accumulate`, plus y */
+typedef struct { mg_mat y, x, w, bias; bool accumulate; void *work; } mg_linear_args;
+/* dx [N,I] = dy [N,O] w[O,I] */
+typedef struct { mg_mat dx, dy, w; bool accumulate; void *work; } mg_linear_dx_args;
+
+/* y [1,C] += column sums of x [N,C] */
+typedef struct { mg_mat y, x; } mg_column_sum_args;
+
+/* y [N,D] = scale * w[ids[r]] */
+typedef struct { mg_mat y, w; const int32_t *ids; float scale; } mg_embed_args;
+/* dw[ids[r]] += scale * dy[r] */
+typedef struct { mg_mat dw, dy; const int32_t *ids; float scale; } mg_embed_dw_args;
+
+/* Over groups of g.cols columns of x: y = x r g, r = 1/sqrt(mean(x^2) + eps), plus `residual`
+ * when its data is set.  inv [groups] keeps r. */
+typedef struct { mg_mat y, x, g, residual; void *inv; float eps; } mg_rmsnorm_args;
+/* dx = r (g dy - x r^2 mean(g dy x)); dg [1,C] += sum dy x r.  dx.data or dg.data may be NULL.
+ * work: 256 rows of C doubles. */
+typedef struct { mg_mat dx, dg, dy, x, g; const void *inv; bool accumulate; void *work; } mg_rmsnorm_back_args;
+
+/* In place on x [N, heads*hd]: rotate (x[i], x[i + rot/2]) of the first `rot` columns of each head by the
+ * angle of row pos[r] of the tables cos, sin [positions, rot/2]; `back` rotates the other way. */
+typedef struct { mg_mat x; const int32_t *pos; const float *cos, *sin; int hd, rot; bool back; } mg_rope_args;
+
+typedef enum mg_activation { MG_SILU, MG_GELU_TANH } mg_activation;
+/* y = f(gate) up */
+typedef struct { mg_mat y, gate, up; mg_activation kind; } mg_glu_args;
+/* dgate = dy up f'(gate), dup = dy f(gate); either may have NULL data; dy may be dup's memory or dgate's */
+typedef struct { mg_mat dgate, dup, dy, gate, up; mg_activation kind; } mg_glu_back_args;
+
+/* Causal grouped-query attention over packed sequences: query head h reads KV head h / (H/K).
+ * Sequence s has queries in rows q_start[s] .. q_start[s+1]-1 of q [N,H*hd] and keys in rows
+ * k_start[s] .. +k_len[s]-1 of k, v [.,K*hd]; k_start and k_len NULL: the keys lie where the queries do
+ * (training).  The queries stand at the end of the keys.  window > 0: a query sees itself and window-1
+ * keys before.  softcap > 0: scores become softcap tanh(scale q k / softcap).  lse [N,H] keeps the
+ * log-sum-exp of the scores. */
+typedef struct mg_attention_shape {
+    int            n_seq;
+    const int32_t *q_start, *k_start, *k_len;
+    int            heads, kv_heads, hd, window;
+    float          scale, softcap;
+} mg_attention_shape;
+typedef struct { mg_mat y, q, k, v; void *lse; mg_attention_shape s; void *work; } mg_attention_args;
+/* Overwrites dq, dk, dv; any of them may have NULL data.  Rows of keys that no sequence has are not touched. */
+typedef struct {
+    mg_mat             dq, dk, dv, dy, y, q, k, v;
+    const void        *lse;
+    mg_attention_shape s;
+    void              *work;
+} mg_attention_back_args;
+
+/* The head: for each of the n labelled rows r = row[i], logp[i] = log softmax(f(h[r] w^T))[target[i]] with
+ * f(z) = softcap tanh(z / softcap) or f(z) = z.  lse [n].  When dh [n,D] has data it receives
+ * d logp[i] / d h[row[i]], so that the backward pass needs no second look at w.
+ * When top_id is set, the largest logit's index per row, the first of equals (greedy accuracy).
+ * Logits are never stored whole.  logp, lse: element type. */
+typedef struct {
+    mg_mat         h, w, dh;
+    const int32_t *row, *target;
+    int64_t        n;
+    void          *logp, *lse;
+    int32_t       *top_id;
+    float          softcap;
+    void          *work;
+} mg_logprob_args;
+/* dh[row[i]] += dlogp[i] d logp[i]/d h; dw [V,D] += the same for w.  Either may be NULL; makes the logits again
+ * tile by tile.  When w.data is NULL, h [n,D] holds what `logprob` left in its dh (row i, not row[i]), and
+ * all that is done is dh[row[i]] += dlogp[i] h[i]: no dw, lse, target and work are not read. */
+typedef struct {
+    mg_mat         dh, dw, h, w;
+    const int32_t *row, *target;
+    int64_t        n;
+    const void    *dlogp, *lse;
+    float          softcap;
+    void          *work;
+} mg_logprob_back_args;
+
+/* y = x * mask / (1 - p); y may be x when not accumulating.  Element i, counted from 0 over the whole
+ * matrix, stays when mg_rng_uniform(rng, i) >= p: four neighbours share a block of random numbers. */
+typedef struct { mg_mat y, x; float p; mg_rng rng; bool accumulate; } mg_dropout_args;
+
+/* *out (one element) = scale * sum x */
+typedef struct { mg_mat x; float scale; void *out; } mg_weighted_sum_args;
+
+/* AdamW with decoupled decay on n numbers (Loshchilov & Hutter 2019), as torch.optim.AdamW:
+ * p -= lr decay p; m, v updated; p -= lr/c1 m / (sqrt(v)/sqrt(c2) + eps).  grad is multiplied by grad_scale first. */
+typedef struct {
+    float       *p, *m, *v;
+    const float *grad;
+    int64_t      n;
+    float        lr, beta1, beta2, eps, decay, grad_scale;
+    double       c1, c2; /* 1 - beta1^t, 1 - beta2^t */
+} mg_adamw_args;
+/* *out += sum of squares in double, in a fixed order */
+typedef struct { const float *x; int64_t n; double *out; } mg_square_sum_args;
+
+typedef struct mg_backend {
+    const char      *name;
+    const mg_format *element; /* of activations and gradients */
+    const char      *compute; /* arithmetic of GEMMs, for messages: "float32", "bfloat16" */
+    /* Bytes of work memory: for linear and linear_dx alike; attention and, with `back`, attention_back;
+     * logprob, and without `with_dh` logprob_back as well. */
+    size_t (*linear_work)(int64_t n, int64_t i, int64_t o);
+    size_t (*attention_work)(const mg_attention_shape *s, int64_t q_rows, bool back);
+    size_t (*logprob_work)(int64_t n, int64_t d, int64_t v, bool with_dh);
+#define KERNEL(x) void (*x)(mg_##x##_args a);
+#include "backend/kernels.def"
+#undef KERNEL
+} mg_backend;
+
+extern const mg_backend mg_backend_ref32, mg_backend_ref64, mg_backend_cpu, mg_backend_cpu_bf16;
+
+const mg_backend *mg_backend_find(const char *name); /* NULL: unknown or not usable on this machine */
+
+/* A backend whose kernels do nothing, with the element type and the work sizes of `real`: a tape over it and
+ * a dry arena asks for exactly the memory that `real` will need. */
+mg_backend mg_backend_null_for(const mg_backend *real);
+
+/* What this CPU can do, found once: "v4" (AVX-512), "v3" (AVX2 + FMA), "base".
+ * MIGAKI_CPU_ISA=v3|base in the environment lowers it (for tests and measurements). */
+const char *mg_cpu_isa(void);
+bool        mg_cpu_has_bf16(void); /* AVX512-BF16 or AMX-BF16 */
+
+#endif
