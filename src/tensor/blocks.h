@@ -11,6 +11,8 @@
 
 #include "tensor/format.h"
 
+#include <string.h>
+
 typedef struct {
     uint8_t d[2], q[16];
 } block_q4_0; /* q: element i low, i + 16 high nibble */
@@ -54,26 +56,36 @@ _Static_assert(sizeof(block_q2_k) == 84 && sizeof(block_q3_k) == 110 && sizeof(b
 
 static inline float half_at(const uint8_t *p) { return mg_f16_to_f32((uint16_t)(p[0] | p[1] << 8)); }
 
+/* Four bytes at once; shifts move bits over byte borders, and the masks drop those. */
+static inline uint32_t word_at(const uint8_t *p) {
+    uint32_t w;
+    memcpy(&w, p, 4);
+    return w;
+}
+
 /* The eight 6-bit scales and mins of q4_k and q5_k.  Bytes 0-3 and 4-7 hold those of
  * sub-blocks 0-3 in their low six bits; 4-7 are put together from the nibbles of
  * bytes 8-11 and the two high bits left over. */
 static inline void unpack_scales_k4(const uint8_t s[12], uint8_t scale[8], uint8_t min[8]) {
-    for (int i = 0; i < 4; i++) {
-        scale[i] = s[i] & 63;
-        min[i] = s[i + 4] & 63;
-        scale[i + 4] = (uint8_t)((s[i + 8] & 15) | (s[i] >> 6) << 4);
-        min[i + 4] = (uint8_t)(s[i + 8] >> 4 | (s[i + 4] >> 6) << 4);
-    }
+    uint32_t a = word_at(s), b = word_at(s + 4), c = word_at(s + 8);
+    uint32_t scales[2] = { a & 0x3f3f3f3f, (c & 0x0f0f0f0f) | (a >> 2 & 0x30303030) };
+    uint32_t mins[2] = { b & 0x3f3f3f3f, (c >> 4 & 0x0f0f0f0f) | (b >> 2 & 0x30303030) };
+    memcpy(scale, scales, 8);
+    memcpy(min, mins, 8);
 }
 
 /* The sixteen 6-bit scales of q3_k, -32..31: nibbles in bytes 0-7 (low ones first), the
  * two high bits in bytes 8-11. */
 static inline void unpack_scales_k3(const uint8_t s[12], int8_t scale[16]) {
-    for (int i = 0; i < 16; i++) {
-        int low = i < 8 ? s[i] & 15 : s[i - 8] >> 4;
-        int high = s[8 + i % 4] >> 2 * (i / 4) & 3;
-        scale[i] = (int8_t)((low | high << 4) - 32);
-    }
+    uint32_t a = word_at(s), b = word_at(s + 4), c = word_at(s + 8);
+    uint32_t scales[4] = {
+        (a & 0x0f0f0f0f) | (c << 4 & 0x30303030),
+        (b & 0x0f0f0f0f) | (c << 2 & 0x30303030),
+        (a >> 4 & 0x0f0f0f0f) | (c & 0x30303030),
+        (b >> 4 & 0x0f0f0f0f) | (c >> 2 & 0x30303030),
+    };
+    memcpy(scale, scales, 16);
+    for (int i = 0; i < 16; i++) scale[i] = (int8_t)(scale[i] - 32);
 }
 
 #endif
