@@ -4,7 +4,6 @@
  * a microsecond, sleeping ones are woken through a futex-backed condition.  A
  * training step has some thousand short loops, so a wake-up of 50 us each
  * would cost more than the arithmetic of a small model. */
-#define _GNU_SOURCE
 #include "base/thread.h"
 
 #include "base/error.h"

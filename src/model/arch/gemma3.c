@@ -1,0 +1,75 @@
+/* gemma3.c -- Gemma 3 (text): norms before and after each branch, RMS norms on the
+ * heads of q and k, five windowed layers to one that sees all, and two rope bases.
+ *
+ *     x = x + norm( o( attention( rope(norm(q(n))), rope(norm(k(n))), v(n) ) ) )     n = norm(x)
+ *     x = x + norm( down( gelu(gate(n)) up(n) ) )                                   n = norm(x)
+ *
+ * The embedding is multiplied by sqrt(D).  Norm weights are stored as g - 1 in
+ * Hugging Face's files and as g in GGUF. */
+#include "model/model.h"
+
+#include <math.h>
+#include <string.h>
+
+static mg_tensor *block(mg_tape *t, const void *model, int layer, mg_tensor *x) {
+    const mg_model *m = model;
+    const mg_layer *l = &m->layer[layer];
+    const float     eps = (float)m->c.eps;
+    const int       hd = (int)m->c.hd;
+
+    mg_tensor *n = mg_rmsnorm(t, x, l->attn_norm, NULL, eps);
+    mg_tensor *q = mg_rmsnorm(t, mg_linear_apply(t, &l->q, n), l->q_norm, NULL, eps);
+    mg_tensor *k = mg_rmsnorm(t, mg_linear_apply(t, &l->k, n), l->k_norm, NULL, eps);
+    mg_tensor *v = mg_linear_apply(t, &l->v, n);
+    q = mg_rope(t, q, l->rope, hd);
+    k = mg_rope(t, k, l->rope, hd);
+    mg_tensor *a = mg_attend(t, &m->net, q, k, v, l->attention, layer);
+    a = mg_linear_apply(t, &l->o, a);
+    x = mg_residual_norm(t, &m->net, x, a, l->post_attn_norm, eps, layer, MG_SITE_ATTENTION);
+
+    n = mg_rmsnorm(t, x, l->ffn_norm, NULL, eps);
+    mg_tensor *gate = mg_linear_apply(t, &l->gate, n), *up = mg_linear_apply(t, &l->up, n);
+    mg_tensor *f = mg_linear_apply(t, &l->down, mg_glu(t, gate, up, m->activation));
+    return mg_residual_norm(t, &m->net, x, f, l->post_ffn_norm, eps, layer, MG_SITE_FFN);
+}
+
+#define LAYER "model.layers.%d."
+#define NORM(field, hf, gguf, width)                                                                     \
+    { MG_LAYER(field), 0, LAYER hf, "blk.%d." gguf, NULL, NULL, MG_DIM_1, width, MG_WEIGHT_PLUS_ONE }
+static const mg_weight_row weights[] = {
+    { MG_LAYER(q), MG_ROLE_Q, LAYER "self_attn.q_proj", "blk.%d.attn_q", NULL, NULL, MG_DIM_Q, MG_DIM_D, 0 },
+    { MG_LAYER(k), MG_ROLE_K, LAYER "self_attn.k_proj", "blk.%d.attn_k", NULL, NULL, MG_DIM_KV, MG_DIM_D, 0 },
+    { MG_LAYER(v), MG_ROLE_V, LAYER "self_attn.v_proj", "blk.%d.attn_v", NULL, NULL, MG_DIM_KV, MG_DIM_D, 0 },
+    { MG_LAYER(o), MG_ROLE_O, LAYER "self_attn.o_proj", "blk.%d.attn_output", NULL, NULL, MG_DIM_D, MG_DIM_Q, 0 },
+    { MG_LAYER(gate), MG_ROLE_GATE, LAYER "mlp.gate_proj", "blk.%d.ffn_gate", NULL, NULL, MG_DIM_F, MG_DIM_D, 0 },
+    { MG_LAYER(up), MG_ROLE_UP, LAYER "mlp.up_proj", "blk.%d.ffn_up", NULL, NULL, MG_DIM_F, MG_DIM_D, 0 },
+    { MG_LAYER(down), MG_ROLE_DOWN, LAYER "mlp.down_proj", "blk.%d.ffn_down", NULL, NULL, MG_DIM_D, MG_DIM_F, 0 },
+    NORM(attn_norm, "input_layernorm", "attn_norm", MG_DIM_D),
+    NORM(post_attn_norm, "post_attention_layernorm", "post_attention_norm", MG_DIM_D),
+    NORM(ffn_norm, "pre_feedforward_layernorm", "ffn_norm", MG_DIM_D),
+    NORM(post_ffn_norm, "post_feedforward_layernorm", "post_ffw_norm", MG_DIM_D),
+    NORM(q_norm, "self_attn.q_norm", "attn_q_norm", MG_DIM_HD),
+    NORM(k_norm, "self_attn.k_norm", "attn_k_norm", MG_DIM_HD),
+    { 0 },
+};
+
+enum { LAYERS_OF_27B = 62, WINDOW_PATTERN = 6 };
+
+static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
+    (void)err;
+    c->has_local = true;
+    c->tied = true;
+    if (!from_gguf) return MG_OK;
+    strcpy(c->activation, "gelu_pytorch_tanh");
+    for (int64_t i = 0; i < c->layers; i++) c->windowed[i] = c->window > 0 && (i + 1) % WINDOW_PATTERN != 0;
+    /* GGUF leaves out query_pre_attn_scalar: it is the head width in all sizes but one */
+    if (c->layers == LAYERS_OF_27B) c->query_scale = (double)c->dim / (double)c->heads;
+    return MG_OK;
+}
+
+static double embedding_scale(const mg_config *c) { return sqrt((double)c->dim); }
+
+const mg_arch mg_arch_gemma3 = {
+    .name = "gemma3", .hf_types = { "gemma3_text", "gemma3" }, .gguf_archs = { "gemma3" }, .weights = weights,
+    .norms_plus_one = true, .adjust = adjust, .embedding_scale = embedding_scale, .block = block,
+};

@@ -1,0 +1,59 @@
+/* llama.c -- Llama 1 to 3 and its kin (SmolLM2): the plainest decoder there is.
+ *
+ *     x = x + o( attention( rope(q(n)), rope(k(n)), v(n) ) )      n = norm(x)
+ *     x = x + down( silu(gate(n)) up(n) )                         n = norm(x)
+ *
+ * Read this file first: every architecture looks like it.  Layers declare their
+ * roles in the table; what a method adds to them happens behind mg_linear_apply. */
+#include "model/model.h"
+
+mg_tensor *mg_llama_block(mg_tape *t, const void *model, int layer, mg_tensor *x) {
+    const mg_model *m = model;
+    const mg_layer *l = &m->layer[layer];
+    const float     eps = (float)m->c.eps;
+    const int       hd = (int)m->c.hd;
+
+    mg_tensor *n = mg_rmsnorm(t, x, l->attn_norm, NULL, eps);
+    mg_tensor *q = mg_rope(t, mg_linear_apply(t, &l->q, n), l->rope, hd);
+    mg_tensor *k = mg_rope(t, mg_linear_apply(t, &l->k, n), l->rope, hd);
+    mg_tensor *v = mg_linear_apply(t, &l->v, n);
+    mg_tensor *a = mg_attend(t, &m->net, q, k, v, l->attention, layer);
+    x = mg_linear_onto(t, &m->net, &l->o, a, x, layer, MG_SITE_ATTENTION);
+
+    n = mg_rmsnorm(t, x, l->ffn_norm, NULL, eps);
+    mg_tensor *gate = mg_linear_apply(t, &l->gate, n), *up = mg_linear_apply(t, &l->up, n);
+    return mg_linear_onto(t, &m->net, &l->down, mg_glu(t, gate, up, m->activation), x, layer, MG_SITE_FFN);
+}
+
+#define LAYER "model.layers.%d."
+#define BIAS(hf, gguf) LAYER hf ".bias", "blk.%d." gguf ".bias"
+static const mg_weight_row weights[] = {
+    { MG_LAYER(q), MG_ROLE_Q, LAYER "self_attn.q_proj", "blk.%d.attn_q", BIAS("self_attn.q_proj", "attn_q"), MG_DIM_Q,
+      MG_DIM_D, MG_WEIGHT_INTERLEAVED },
+    { MG_LAYER(k), MG_ROLE_K, LAYER "self_attn.k_proj", "blk.%d.attn_k", BIAS("self_attn.k_proj", "attn_k"), MG_DIM_KV,
+      MG_DIM_D, MG_WEIGHT_INTERLEAVED },
+    { MG_LAYER(v), MG_ROLE_V, LAYER "self_attn.v_proj", "blk.%d.attn_v", BIAS("self_attn.v_proj", "attn_v"), MG_DIM_KV,
+      MG_DIM_D, 0 },
+    { MG_LAYER(o), MG_ROLE_O, LAYER "self_attn.o_proj", "blk.%d.attn_output", BIAS("self_attn.o_proj", "attn_output"),
+      MG_DIM_D, MG_DIM_Q, 0 },
+    { MG_LAYER(gate), MG_ROLE_GATE, LAYER "mlp.gate_proj", "blk.%d.ffn_gate", BIAS("mlp.gate_proj", "ffn_gate"), MG_DIM_F,
+      MG_DIM_D, 0 },
+    { MG_LAYER(up), MG_ROLE_UP, LAYER "mlp.up_proj", "blk.%d.ffn_up", BIAS("mlp.up_proj", "ffn_up"), MG_DIM_F, MG_DIM_D, 0 },
+    { MG_LAYER(down), MG_ROLE_DOWN, LAYER "mlp.down_proj", "blk.%d.ffn_down", BIAS("mlp.down_proj", "ffn_down"), MG_DIM_D,
+      MG_DIM_F, 0 },
+    { MG_LAYER(attn_norm), 0, LAYER "input_layernorm", "blk.%d.attn_norm", NULL, NULL, MG_DIM_1, MG_DIM_D, 0 },
+    { MG_LAYER(ffn_norm), 0, LAYER "post_attention_layernorm", "blk.%d.ffn_norm", NULL, NULL, MG_DIM_1, MG_DIM_D, 0 },
+    { 0 },
+};
+
+/* Llama knows no window: a sliding_window key in its config means nothing. */
+static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
+    (void)from_gguf, (void)err;
+    for (int64_t i = 0; i < c->layers; i++) c->windowed[i] = false;
+    return MG_OK;
+}
+
+const mg_arch mg_arch_llama = {
+    .name = "llama", .hf_types = { "llama" }, .gguf_archs = { "llama" }, .weights = weights, .adjust = adjust,
+    .block = mg_llama_block,
+};

@@ -1,0 +1,57 @@
+/* seam.c -- walking the hooks.  Without hooks each seam is the bare operation, fused as far as it goes. */
+#include "nn/seam.h"
+
+void mg_hook_attach(mg_hook **list, mg_hook *h) {
+    while (*list) list = &(*list)->next;
+    *list = h;
+}
+
+static mg_hook *first_on(const mg_tape *t, mg_hook *h) {
+    if (t->adapters_off) return NULL;
+    while (h && h->off) h = h->next;
+    return h;
+}
+
+static mg_tensor *linear_with(mg_tape *t, const mg_linear *l, mg_tensor *x, mg_tensor *residual) {
+    mg_hook *first = first_on(t, l->hooks);
+    for (mg_hook *h = first; h; h = first_on(t, h->next))
+        if (h->kind->before) x = h->kind->before(t, h, l, x);
+    mg_tensor *y = mg_matmul(t, x, l->w, l->bias, residual);
+    for (mg_hook *h = first; h; h = first_on(t, h->next))
+        if (h->kind->apply) y = h->kind->apply(t, h, l, x, y);
+    return y;
+}
+
+mg_tensor *mg_linear_apply(mg_tape *t, const mg_linear *l, mg_tensor *x) { return linear_with(t, l, x, NULL); }
+
+mg_tensor *mg_linear_onto(mg_tape *t, const mg_net *net, const mg_linear *l, mg_tensor *a, mg_tensor *x, int layer,
+                          mg_site site) {
+    mg_hook *at_residual = first_on(t, net->residual_hooks[layer * MG_SITES + (int)site]);
+    bool     fused = !at_residual;
+    for (mg_hook *h = first_on(t, l->hooks); h; h = first_on(t, h->next)) fused &= h->kind->additive;
+    if (fused) return linear_with(t, l, a, x);
+    mg_tensor *branch = linear_with(t, l, a, NULL);
+    for (mg_hook *h = at_residual; h; h = first_on(t, h->next)) branch = h->kind->residual(t, h, branch);
+    return mg_add(t, x, branch, 1);
+}
+
+mg_tensor *mg_residual_norm(mg_tape *t, const mg_net *net, mg_tensor *x, mg_tensor *branch, mg_tensor *g, float eps,
+                            int layer, mg_site site) {
+    mg_hook *at_residual = first_on(t, net->residual_hooks[layer * MG_SITES + (int)site]);
+    if (!at_residual) return mg_rmsnorm(t, branch, g, x, eps);
+    branch = mg_rmsnorm(t, branch, g, NULL, eps);
+    for (mg_hook *h = at_residual; h; h = first_on(t, h->next)) branch = h->kind->residual(t, h, branch);
+    return mg_add(t, x, branch, 1);
+}
+
+mg_tensor *mg_embedding_apply(mg_tape *t, const mg_net *net, mg_tensor *table, float scale) {
+    mg_tensor *y = mg_embed(t, table, scale);
+    for (mg_hook *h = first_on(t, net->embed_hooks); h; h = first_on(t, h->next)) y = h->kind->embed(t, h, y);
+    return y;
+}
+
+mg_tensor *mg_attend(mg_tape *t, const mg_net *net, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg_attention_kind kind,
+                     int layer) {
+    mg_hook *h = first_on(t, net->attend_hooks[layer]);
+    return h ? h->kind->attend(t, h, q, k, v, kind, layer) : mg_attention(t, q, k, v, kind, layer);
+}
