@@ -1,0 +1,59 @@
+/* cpu.c -- the tables of the two fast backends.  They differ in what enters the products. */
+#include "backend/cpu/cpu.h"
+
+#define PRODUCT(x)                                                          \
+    static void x##_f32(mg_##x##_args a) { mg_cpu_##x(a, false); }          \
+    static void x##_bf16(mg_##x##_args a) { mg_cpu_##x(a, true); }
+PRODUCT(linear)
+PRODUCT(linear_dx)
+PRODUCT(gemm)
+PRODUCT(logprob)
+PRODUCT(logprob_back)
+
+/* A kernel without products serves both; one that is missing here does not compile. */
+#define SHARED(x)                                                           \
+    static void x##_f32(mg_##x##_args a) { mg_cpu_##x(a); }                 \
+    static void x##_bf16(mg_##x##_args a) { mg_cpu_##x(a); }
+SHARED(fill)
+SHARED(add)
+SHARED(column_sum)
+SHARED(embed)
+SHARED(embed_dw)
+SHARED(rmsnorm)
+SHARED(rmsnorm_back)
+SHARED(rope)
+SHARED(glu)
+SHARED(glu_back)
+SHARED(attention)
+SHARED(attention_back)
+SHARED(dropout)
+SHARED(weighted_sum)
+SHARED(adamw)
+SHARED(square_sum)
+
+static size_t work_f32(int64_t n, int64_t i, int64_t o) { return mg_cpu_linear_work(n, i, o, false); }
+static size_t work_bf16(int64_t n, int64_t i, int64_t o) { return mg_cpu_linear_work(n, i, o, true); }
+
+const mg_backend mg_backend_cpu = {
+    .name = "cpu",
+    .element = &mg_format_f32,
+    .compute = "float32",
+    .linear_work = work_f32,
+    .attention_work = mg_cpu_attention_work,
+    .logprob_work = mg_cpu_logprob_work,
+#define KERNEL(x) .x = x##_f32,
+#include "backend/kernels.def"
+#undef KERNEL
+};
+
+const mg_backend mg_backend_cpu_bf16 = {
+    .name = "cpu_bf16",
+    .element = &mg_format_f32,
+    .compute = "bfloat16",
+    .linear_work = work_bf16,
+    .attention_work = mg_cpu_attention_work,
+    .logprob_work = mg_cpu_logprob_work,
+#define KERNEL(x) .x = x##_bf16,
+#include "backend/kernels.def"
+#undef KERNEL
+};

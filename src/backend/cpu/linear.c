@@ -1,0 +1,178 @@
+/* linear.c -- products with weights in any storage format, and with plain matrices.
+ *
+ *   y = x w^T     threads share the rows of w: each decodes a block that fits its L2 and multiplies it at once
+ *   dx = dy w     threads share the columns of w, so that none writes where another does and no row is decoded
+ *                 twice; where the blocks of the format are too wide for that, token rows are split as well
+ *
+ * Few rows (generation) take loops of our own, memory-bound and with sums that
+ * do not depend on the other rows of the batch. */
+#include "backend/cpu/cpu.h"
+#include "backend/cpu/loops.h"
+
+/* ---- x or dy rounded to bf16, once for all threads ---- */
+
+typedef struct { uint16_t *out; const float *in; } rounding;
+
+static void round_range(void *context, int64_t begin, int64_t end, int thread) {
+    const rounding *r = context;
+    (void)thread;
+    mg_cpu_loops_now()->to_bf16(r->out + begin, r->in + begin, end - begin);
+}
+
+static const uint16_t *rounded(mg_mat x, void *room) {
+    rounding r = { room, x.data };
+    mg_parallel(x.rows * x.cols, 4096, round_range, &r);
+    return room;
+}
+
+static bool few(int64_t rows) { return rows <= MG_CPU_FEW_ROWS; }
+
+size_t mg_cpu_linear_work(int64_t n, int64_t i, int64_t o, bool bf16) {
+    return bf16 ? mg_cpu_pad((size_t)(n * mg_cpu_max(i, o)) * sizeof(uint16_t)) : 0;
+}
+
+/* Rows of a block of `cols` numbers: about `bytes`, equal blocks over `rows`, whole multiples of `unit`. */
+static int64_t block_rows(int64_t rows, int64_t cols, size_t element, size_t bytes, int64_t unit) {
+    int64_t most = mg_cpu_max(unit, (int64_t)(bytes / ((size_t)cols * element)) / unit * unit);
+    int64_t blocks = (rows + most - 1) / most;
+    return mg_cpu_min(most, mg_cpu_up((rows + blocks - 1) / blocks, unit));
+}
+
+/* ---- y = x w^T ---- */
+
+typedef struct { mg_linear_args a; const uint16_t *x16; } linear_job;
+
+static void linear_range(void *context, int64_t begin, int64_t end, int thread) {
+    const linear_job *job = context;
+    const mg_linear_args *a = &job->a;
+    bool    bf16 = job->x16 != NULL;
+    int64_t n = a->x.rows, i = a->w.cols, o = a->w.rows, ld;
+    int64_t step = block_rows(end - begin, i, bf16 ? 2 : 4, MG_CPU_BLOCK_BYTES, 16);
+    void   *room = mg_cpu_scratch(thread);
+    for (int64_t row = begin; row < end; row += step) {
+        int64_t       rows = mg_cpu_min(step, end - row);
+        const void   *block = mg_cpu_block(a->w, row, rows, 0, i, room, bf16, &ld);
+        float        *y = mg_cpu_at(a->y, 0) + row;
+        mg_gemm_shape s = { .m = n, .n = rows, .k = i, .tb = true, .lda = i, .ldb = ld, .ldc = o };
+        if (bf16)
+            mg_gemm_bf16(thread, s, job->x16, block, a->accumulate, y);
+        else
+            mg_gemm_f32(thread, s, 1, a->x.data, block, a->accumulate ? 1.0f : 0.0f, y);
+        if (a->bias.data) mg_cpu_loops_now()->add_row(y, mg_cpu_at(a->bias, 0) + row, n, rows, o);
+    }
+}
+
+/* Blocks small enough for L1: each weight is used once or a few times. */
+static void few_range(void *context, int64_t begin, int64_t end, int thread) {
+    const linear_job *job = context;
+    const mg_linear_args *a = &job->a;
+    int64_t n = a->x.rows, i = a->w.cols, o = a->w.rows, ld;
+    int64_t step = block_rows(end - begin, i, 4, 24 << 10, 8);
+    void   *room = mg_cpu_scratch(thread);
+    for (int64_t row = begin; row < end; row += step) {
+        int64_t     rows = mg_cpu_min(step, end - row);
+        const void *block = mg_cpu_block(a->w, row, rows, 0, i, room, false, &ld);
+        float      *y = mg_cpu_at(a->y, 0) + row;
+        mg_cpu_loops_now()->few_rows(y, o, a->x.data, i, n, block, ld, rows, i, 1, a->accumulate);
+        if (a->bias.data) mg_cpu_loops_now()->add_row(y, mg_cpu_at(a->bias, 0) + row, n, rows, o);
+    }
+}
+
+void mg_cpu_linear(mg_linear_args a, bool bf16) {
+    MG_ASSERT(a.x.cols == a.w.cols && a.y.cols == a.w.rows && a.y.rows == a.x.rows);
+    linear_job job = { .a = a };
+    if (few(a.x.rows)) {
+        mg_parallel(a.w.rows, 16, few_range, &job);
+        return;
+    }
+    if (bf16) job.x16 = rounded(a.x, a.work);
+    mg_parallel(a.w.rows, 16, linear_range, &job);
+}
+
+/* ---- dx = dy w ---- */
+
+typedef struct {
+    mg_linear_dx_args a;
+    const uint16_t   *dy16;
+    int64_t           col_step, col_parts, row_step; /* a part is col_step columns of w and row_step tokens */
+} dx_job;
+
+static void dx_part(void *context, int64_t begin, int64_t end, int thread) {
+    const dx_job *job = context;
+    const mg_linear_dx_args *a = &job->a;
+    (void)end;
+    bool    bf16 = job->dy16 != NULL;
+    int64_t i = a->w.cols, o = a->w.rows, ld;
+    int64_t col = begin % job->col_parts * job->col_step, cols = mg_cpu_min(job->col_step, i - col);
+    int64_t token = begin / job->col_parts * job->row_step, tokens = mg_cpu_min(job->row_step, a->dy.rows - token);
+    int64_t step = block_rows(o, cols, bf16 ? 2 : 4, MG_CPU_BLOCK_BYTES, 16);
+    float  *dx = mg_cpu_at(a->dx, token) + col;
+    void   *room = mg_cpu_scratch(thread);
+    for (int64_t row = 0; row < o; row += step) {
+        int64_t       rows = mg_cpu_min(step, o - row);
+        const void   *block = mg_cpu_block(a->w, row, rows, col, cols, room, bf16, &ld);
+        bool          add = a->accumulate || row;
+        mg_gemm_shape s = { .m = tokens, .n = cols, .k = rows, .lda = o, .ldb = ld, .ldc = i };
+        if (bf16)
+            mg_gemm_bf16(thread, s, job->dy16 + token * o + row, block, add, dx);
+        else
+            mg_gemm_f32(thread, s, 1, mg_cpu_at(a->dy, token) + row, block, add ? 1.0f : 0.0f, dx);
+    }
+}
+
+/* Columns of w that can be decoded alone: whole blocks, and lines of the cache. */
+static int64_t column_unit(mg_mat w) {
+    int64_t unit = mg_cpu_max(16, w.format->block);
+    return w.cols % unit ? w.cols : unit;
+}
+
+void mg_cpu_linear_dx(mg_linear_dx_args a, bool bf16) {
+    MG_ASSERT(a.dx.cols == a.w.cols && a.dy.cols == a.w.rows && a.dy.rows == a.dx.rows);
+    dx_job  job = { .a = a };
+    int64_t unit = column_unit(a.w), units = a.w.cols / unit, threads = mg_threads(), n = a.dy.rows;
+    job.col_parts = mg_cpu_min(units, threads);
+    job.col_step = (units + job.col_parts - 1) / job.col_parts * unit;
+    job.col_parts = (a.w.cols + job.col_step - 1) / job.col_step;
+    int64_t row_parts = mg_cpu_max(1, mg_cpu_min(threads / job.col_parts, n / 16));
+    job.row_step = mg_cpu_max(1, (n + row_parts - 1) / row_parts);
+    row_parts = (n + job.row_step - 1) / job.row_step;
+    if (bf16) job.dy16 = rounded(a.dy, a.work);
+    mg_parallel_items(job.col_parts * row_parts, dx_part, &job);
+}
+
+/* ---- plain matrices: the products of adapters, and weight gradients ---- */
+
+typedef struct { mg_gemm_args a; int64_t k; bool by_rows; } gemm_job;
+
+static void gemm_range(void *context, int64_t begin, int64_t end, int thread) {
+    const gemm_job     *job = context;
+    const mg_gemm_args *g = &job->a;
+    mg_gemm_shape       s = { .m = g->c.rows, .n = g->c.cols, .k = job->k, .ta = g->ta, .tb = g->tb,
+                              .lda = g->a.cols, .ldb = g->b.cols, .ldc = g->c.cols };
+    const float *a = g->a.data, *b = g->b.data;
+    float       *c = g->c.data;
+    if (job->by_rows) {
+        s.m = end - begin;
+        a += s.ta ? begin : begin * s.lda;
+        c += begin * s.ldc;
+    } else {
+        s.n = end - begin;
+        b += s.tb ? begin * s.ldb : begin;
+        c += begin;
+    }
+    if (!s.ta && s.tb && few(g->c.rows) && (g->beta == 0 || g->beta == 1))
+        mg_cpu_loops_now()->few_rows(c, s.ldc, a, s.lda, s.m, b, s.ldb, s.n, s.k, g->alpha, g->beta == 1);
+    else
+        mg_gemm_f32(thread, s, g->alpha, a, b, g->beta, c);
+}
+
+void mg_cpu_gemm(mg_gemm_args a, bool bf16) {
+    (void)bf16;
+    gemm_job job = { .a = a, .k = a.ta ? a.a.rows : a.a.cols, .by_rows = a.c.rows >= a.c.cols };
+    MG_ASSERT_EQ(job.k, a.tb ? a.b.cols : a.b.rows);
+    MG_ASSERT_EQ(a.c.rows, a.ta ? a.a.cols : a.a.rows);
+    MG_ASSERT_EQ(a.c.cols, a.tb ? a.b.rows : a.b.cols);
+    int64_t n = job.by_rows ? a.c.rows : a.c.cols, cost = a.c.rows * a.c.cols * job.k / mg_cpu_max(n, 1);
+    int64_t grain = mg_cpu_up(mg_cpu_max(1, 1000000 / mg_cpu_max(cost, 1)), 16); /* a piece is worth a thread */
+    mg_parallel(n, grain, gemm_range, &job);
+}
