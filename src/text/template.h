@@ -23,6 +23,8 @@ typedef struct mg_rendered {
     mg_span *span; /* what {% generation %} blocks produced, in order */
     size_t   n_spans, cap_spans;
     bool     has_generation_tags; /* the template has such blocks at all */
+    uint8_t *user; /* [text.len] 1: the byte came out of a list or object of the context (a message, a tool), so it
+                      must never become a control token; 0: the template's own text, bos_token, a role's name */
 } mg_rendered;
 void mg_rendered_free(mg_rendered *r);
 
