@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -148,6 +149,18 @@ mg_status mg_make_folder(const char *path, mg_error *err) {
     if (!st && !mg_is_folder(copy)) st = mg_fail(err, MG_IO, "%s: exists and is no folder", path);
     free(copy);
     return st;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int kind, struct FTW *at) {
+    (void)st;
+    (void)kind;
+    (void)at;
+    return remove(path);
+}
+
+mg_status mg_remove_folder(const char *path, mg_error *err) {
+    if (!nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT)) return MG_OK;
+    return mg_fail(err, MG_IO, "%s: cannot be removed: %s", path, strerror(errno));
 }
 
 bool mg_is_folder(const char *path) {

@@ -27,6 +27,8 @@ mg_status mg_make_folder(const char *path, mg_error *err); /* and its parents; e
 bool      mg_is_folder(const char *path);
 bool      mg_is_file(const char *path);
 mg_status mg_sync_folder(const char *path, mg_error *err);
+/* Delete a folder with all that is in it, following no links.  MG_IO: something stayed. */
+mg_status mg_remove_folder(const char *path, mg_error *err);
 
 /* "folder/name" into a heap string, NULL when memory is short. */
 char *mg_path_join(const char *folder, const char *name);
