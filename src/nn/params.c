@@ -24,12 +24,12 @@ mg_tensor *mg_params_add(mg_params *p, const char *name, int64_t rows, int64_t c
     MG_ASSERT(!p->value);
     mg_tensor *x = mg_calloc(1, sizeof *x);
     char      *copy = mg_strdup(name);
+    if (x) *x = (mg_tensor){ .name = copy, .rows = rows, .cols = cols, .param = true, .needs_grad = true };
     if (!x || !copy || !append(p, x, true)) {
         free(x);
         free(copy);
         return NULL;
     }
-    *x = (mg_tensor){ .name = copy, .rows = rows, .cols = cols, .param = true, .needs_grad = true };
     return x;
 }
 

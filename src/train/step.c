@@ -1,0 +1,70 @@
+/* step.c -- packing and the two passes of a micro-batch. */
+#include "train/step.h"
+
+#include <stdlib.h>
+
+mg_status mg_pack(mg_packed *p, const mg_sample *const *sample, int n, mg_error *err) {
+    size_t rows = 0, labels = 0;
+    for (int s = 0; s < n; s++) {
+        rows += (size_t)sample[s]->n;
+        labels += (size_t)sample[s]->n_labels;
+    }
+    size_t need = (size_t)n + 1 + 2 * rows + 2 * labels;
+    if (!MG_GROW(p->memory, p->cap, need)) return mg_fail(err, MG_NOMEM, "no memory for a batch of %zu tokens", rows);
+    int32_t *start = p->memory, *ids = start + n + 1, *pos = ids + rows, *row = pos + rows, *label = row + labels;
+    int64_t  at = 0, count = 0;
+    for (int s = 0; s < n; s++) {
+        start[s] = (int32_t)at;
+        for (int32_t i = 0; i < sample[s]->n; i++, at++) {
+            ids[at] = sample[s]->ids[i];
+            pos[at] = i;
+            if (i == 0 || sample[s]->label[i] == MG_IGNORE) continue;
+            row[count] = (int32_t)at - 1; /* the row before predicts this token */
+            label[count++] = sample[s]->label[i];
+        }
+    }
+    start[n] = (int32_t)at;
+    p->batch = (mg_batch){ .n_seq = n, .start = start, .ids = ids, .pos = pos, .n_labels = count, .label_row = row, .label = label };
+    return MG_OK;
+}
+
+void mg_packed_free(mg_packed *p) {
+    free(p->memory);
+    *p = (mg_packed){ 0 };
+}
+
+mg_status mg_tape_status(const mg_tape *t, mg_error *err) {
+    return t->error ? mg_fail(err, t->error, "%s", t->error_text) : MG_OK;
+}
+
+mg_status mg_step_train(mg_tape *t, const mg_model *m, const mg_batch *b, float scale, double *loss, mg_error *err) {
+    mg_tape_reset(t);
+    t->batch = b;
+    t->off = false;
+    t->training = true;
+    mg_tensor *sum = mg_sum(t, mg_model_logprobs(t, m, NULL), -scale);
+    mg_backward(t, sum);
+    mg_status st = mg_tape_status(t, err);
+    if (!st && !t->mem->dry) *loss = (double)*(float *)sum->data;
+    return st;
+}
+
+mg_status mg_step_evaluate(mg_tape *t, const mg_model *m, const mg_batch *b, int32_t *top, double *nll, int64_t *right, mg_error *err) {
+    mg_tape_reset(t);
+    t->batch = b;
+    t->off = true;
+    t->training = false;
+    mg_tensor *logp = mg_model_logprobs(t, m, top);
+    t->off = false;
+    t->training = true;
+    mg_status st = mg_tape_status(t, err);
+    if (st || t->mem->dry) return st;
+    const float *p = logp->data;
+    *nll = 0;
+    *right = 0;
+    for (int64_t i = 0; i < b->n_labels; i++) {
+        *nll -= (double)p[i];
+        *right += top && top[i] == b->label[i];
+    }
+    return MG_OK;
+}

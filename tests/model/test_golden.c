@@ -1,0 +1,326 @@
+/* test_golden.c -- tiny models of each architecture against what transformers computed in fp32.
+ *
+ * Logits, loss, final hidden states, every weight's gradient and five AdamW steps, on the reference kernels and on the
+ * fast CPU kernels, with each policy of keeping activations.  Tolerances: 1e-4 of the tensor's largest entry for tensors,
+ * 1e-4 relative for losses and gradient norms; greedy tokens equal. */
+#include "../support.h"
+
+#include "base/file.h"
+#include "format/safetensors.h"
+#include "model/model.h"
+#include "optim/optimizer.h"
+#include "peft/adapter.h"
+#include "train/step.h"
+
+enum { ARENA = 256 << 20, NODES = 4096 };
+
+typedef struct {
+    mg_model  *m;
+    mg_params  params;
+    mg_arena   mem;
+    mg_tape    tape;
+    mg_packed  packed;
+    mg_sample  sample[8];
+    int        n;
+    mg_adapter *adapter;
+} rig;
+
+static mg_error err;
+#define OK(call) assert_ok(call, err)
+
+static const char *under(const char *folder, const char *name) {
+    static char ring[8][1024];
+    static int  i;
+    char *s = ring[i++ % 8];
+    snprintf(s, sizeof ring[0], "%s/%s", folder, name);
+    return s;
+}
+
+static int64_t at_i64(const mg_st_entry *e, int64_t i) {
+    int64_t v;
+    memcpy(&v, (const char *)e->data + 8 * i, 8);
+    return v;
+}
+
+/* Rows of ids whose attention mask is one, with their labels, as samples. */
+static void read_samples(rig *r, const mg_safetensors *io) {
+    const mg_st_entry *ids = mg_safetensors_find(io, "input_ids"), *mask = mg_safetensors_find(io, "attention_mask"),
+                      *labels = mg_safetensors_find(io, "labels");
+    int64_t B = ids->dims[0], T = ids->dims[1];
+    r->n = (int)B;
+    for (int64_t b = 0; b < B; b++) {
+        mg_sample *s = &r->sample[b];
+        s->ids = calloc((size_t)T, 4), s->label = calloc((size_t)T, 4), s->n = s->n_labels = 0;
+        for (int64_t i = 0; i < T; i++) {
+            if (!at_i64(mask, b * T + i)) continue;
+            s->ids[s->n] = (int32_t)at_i64(ids, b * T + i);
+            s->label[s->n] = s->n ? (int32_t)at_i64(labels, b * T + i) : MG_IGNORE;
+            s->n_labels += s->label[s->n] != MG_IGNORE;
+            s->n++;
+        }
+    }
+    const mg_sample *list[8];
+    for (int i = 0; i < r->n; i++) list[i] = &r->sample[i];
+    OK(mg_pack(&r->packed, list, r->n, &err));
+}
+
+static void open_rig(rig *r, const char *folder, const char *backend) {
+    memset(r, 0, sizeof *r);
+    mg_model_options o = { .positions = 128 };
+    OK(mg_model_open(&r->m, folder, &o, &err));
+    OK(mg_arena_open(&r->mem, ARENA, false, &err));
+    OK(mg_tape_open(&r->tape, mg_backend_find(backend), &r->mem, NODES, &err));
+}
+
+static void close_rig(rig *r) {
+    for (int i = 0; i < r->n; i++) free(r->sample[i].ids), free(r->sample[i].label);
+    mg_packed_free(&r->packed);
+    mg_tape_close(&r->tape);
+    mg_arena_close(&r->mem);
+    mg_adapter_detach(r->adapter, &r->m->net);
+    mg_params_free(&r->params);
+    mg_model_close(r->m);
+}
+
+/* max |got - want| / max |want| over rows picked by the attention mask */
+static double worst(const float *got, const float *want, int64_t n) {
+    double diff = 0, top = 0;
+    for (int64_t i = 0; i < n; i++) {
+        diff = fmax(diff, fabs((double)got[i] - (double)want[i]));
+        top = fmax(top, fabs((double)want[i]));
+    }
+    return diff / (top > 0 ? top : 1);
+}
+
+#define NEAR(got, want, tol, ...)                                                                          \
+    do {                                                                                                   \
+        if (!(fabs((got) - (want)) <= (tol) * fmax(fabs(want), 1e-6))) {                                   \
+            print_error(__VA_ARGS__);                                                                      \
+            fail_msg(": %.8g, wanted %.8g", (double)(got), (double)(want));                                \
+        }                                                                                                  \
+    } while (0)
+
+static void compare_rows(const rig *r, const mg_safetensors *io, const char *name, const float *got, int64_t C, const char *label) {
+    const mg_st_entry *e = mg_safetensors_find(io, name), *mask = mg_safetensors_find(io, "attention_mask");
+    assert_non_null(e);
+    int64_t T = mask->dims[1], row = 0;
+    for (int64_t i = 0; i < mask->dims[0] * T; i++) {
+        if (!at_i64(mask, i)) continue;
+        double d = worst(got + row++ * C, (const float *)e->data + i * C, C);
+        if (!(d <= 1e-4)) fail_msg("%s: %s row %lld differs by %.2e", label, name, (long long)i, d);
+    }
+    assert_int_equal(row, mg_batch_rows(&r->packed.batch));
+}
+
+static void forward_matches(rig *r, const mg_safetensors *io, const char *label) {
+    mg_tape *t = &r->tape;
+    mg_tape_reset(t);
+    t->batch = &r->packed.batch;
+    t->off = true;
+    t->training = false;
+    mg_tensor *h = mg_model_hidden(t, r->m);
+    int64_t    n = mg_batch_rows(t->batch);
+    int32_t   *rows = calloc((size_t)n, 4);
+    for (int64_t i = 0; i < n; i++) rows[i] = (int32_t)i;
+    mg_tensor *z = mg_model_logits(t, r->m, h, rows, n);
+    t->off = false;
+    OK(mg_tape_status(t, &err));
+    if (mg_safetensors_find(io, "hidden")) compare_rows(r, io, "hidden", h->data, r->m->c.dim, label);
+    compare_rows(r, io, "logits", z->data, r->m->c.vocab, label);
+    free(rows);
+}
+
+static double loss_and_gradient(rig *r) {
+    double loss = 0;
+    OK(mg_step_train(&r->tape, r->m, &r->packed.batch, 1.0f / (float)r->packed.batch.n_labels, &loss, &err));
+    return loss;
+}
+
+static bool adopt(mg_tensor *w, void *params) { return mg_params_adopt(params, w); }
+
+static void gradients_match(rig *r, const char *path, const char *prefix, const char *label) {
+    mg_safetensors *f;
+    OK(mg_safetensors_open(&f, path, &err));
+    size_t seen = 0;
+    for (size_t i = 0; i < r->params.n; i++) {
+        mg_tensor *w = r->params.item[i];
+        char       name[256];
+        if (*prefix) /* PEFT names the adapter inside the module: lora_A.default.weight */
+            snprintf(name, sizeof name, "%s%.*s.default.weight", prefix, (int)(strlen(w->name) - strlen(".weight")), w->name);
+        else
+            snprintf(name, sizeof name, "%s", w->name);
+        const mg_st_entry *e = mg_safetensors_find(f, name);
+        if (!e) fail_msg("%s: no reference gradient for %s", label, name);
+        double d = worst(w->grad, e->data, w->rows * w->cols);
+        if (!(d <= 1e-4)) fail_msg("%s: gradient of %s differs by %.2e", label, name, d);
+        seen++;
+    }
+    assert_int_equal(seen, f->n);
+    mg_safetensors_close(f);
+}
+
+/* Five AdamW steps with the learning rates of the reference. */
+static void steps_match(rig *r, const char *path, const char *label) {
+    mg_json j;
+    OK(mg_json_open(&j, path, 1 << 20, &err));
+    yyjson_val *set = yyjson_obj_get(j.root, "settings"), *step;
+    mg_optimizer_settings s = { (float)yyjson_get_num(yyjson_arr_get(yyjson_obj_get(set, "betas"), 0)),
+                                (float)yyjson_get_num(yyjson_arr_get(yyjson_obj_get(set, "betas"), 1)),
+                                (float)yyjson_get_num(yyjson_obj_get(set, "eps")),
+                                (float)yyjson_get_num(yyjson_obj_get(set, "weight_decay")),
+                                (float)yyjson_get_num(yyjson_obj_get(set, "max_grad_norm")) };
+    OK(mg_params_add_moments(&r->params, &err));
+    mg_params_zero_grad(&r->params);
+    size_t i, n;
+    yyjson_arr_foreach(yyjson_obj_get(j.root, "steps"), i, n, step) {
+        double norm, loss = loss_and_gradient(r), lr = yyjson_get_num(yyjson_obj_get(step, "lr"));
+        assert_true(mg_optimizer_update(mg_optimizer_find("adamw"), &r->params, r->tape.backend, &s, (float)lr, (int64_t)i + 1, &norm));
+        NEAR(loss, yyjson_get_num(yyjson_obj_get(step, "loss")), 1e-4, "%s: loss of step %zu", label, i);
+        NEAR(norm, yyjson_get_num(yyjson_obj_get(step, "grad_norm")), 1e-4, "%s: gradient norm of step %zu", label, i);
+    }
+    assert_int_equal(n, 5);
+    mg_json_free(&j);
+}
+
+/* Greedy tokens by running the whole sequence again for each: slow, and independent of the cache. */
+static void greedy_matches(rig *r, const char *path, const char *label) {
+    mg_json j;
+    OK(mg_json_open(&j, path, 1 << 20, &err));
+    int32_t ids[256], n = 0, pos[256], start[2];
+    size_t  i, count;
+    yyjson_val *v;
+    yyjson_arr_foreach(yyjson_obj_get(j.root, "prompt"), i, count, v) ids[n++] = (int32_t)yyjson_get_sint(v);
+    yyjson_arr_foreach(yyjson_obj_get(j.root, "tokens"), i, count, v) {
+        for (int k = 0; k < n; k++) pos[k] = k;
+        start[0] = 0, start[1] = n;
+        mg_batch b = { .n_seq = 1, .start = start, .ids = ids, .pos = pos };
+        mg_tape_reset(&r->tape);
+        r->tape.batch = &b;
+        r->tape.off = true;
+        int32_t    last = n - 1;
+        mg_tensor *z = mg_model_logits(&r->tape, r->m, mg_model_hidden(&r->tape, r->m), &last, 1);
+        r->tape.off = false;
+        OK(mg_tape_status(&r->tape, &err));
+        const float *logit = z->data;
+        int32_t      best = 0;
+        for (int32_t k = 1; k < r->m->c.vocab; k++) best = logit[k] > logit[best] ? k : best;
+        if (best != yyjson_get_sint(v)) fail_msg("%s: greedy token %zu is %d, wanted %d", label, i, best, (int)yyjson_get_sint(v));
+        ids[n++] = best;
+    }
+    mg_json_free(&j);
+}
+
+static void full_model(const char *name, const char *backend, mg_keep policy) {
+    char label[96], folder[512];
+    snprintf(label, sizeof label, "%s on %s, keep %d", name, backend, policy);
+    snprintf(folder, sizeof folder, "%s", ref_path(under("golden", name)));
+    rig             r;
+    mg_safetensors *io;
+    open_rig(&r, folder, backend);
+    OK(mg_safetensors_open(&io, under(folder, "io.safetensors"), &err));
+    read_samples(&r, io);
+    forward_matches(&r, io, label);
+    greedy_matches(&r, under(folder, "greedy.json"), label);
+    mg_model_each_weight(r.m, adopt, &r.params);
+    OK(mg_params_seal(&r.params, &mg_format_f32, &err));
+    mg_keep keep[MG_CONFIG_LAYERS];
+    for (int i = 0; i < MG_CONFIG_LAYERS; i++) keep[i] = policy;
+    r.tape.keep = keep;
+    float want;
+    memcpy(&want, mg_safetensors_find(io, "loss")->data, 4);
+    NEAR(loss_and_gradient(&r), (double)want, 1e-5, "%s: loss", label);
+    gradients_match(&r, under(folder, "grads.safetensors"), "", label);
+    steps_match(&r, under(folder, "adamw.json"), label);
+    mg_safetensors_close(io);
+    close_rig(&r);
+}
+
+static void adapter_case(const char *base, const char *name, const char *backend) {
+    char label[96], folder[512], adapter[600];
+    snprintf(label, sizeof label, "%s/%s on %s", base, name, backend);
+    snprintf(folder, sizeof folder, "%s", ref_path(under("golden", base)));
+    snprintf(adapter, sizeof adapter, "%s/%s", folder, name);
+    rig               r;
+    mg_safetensors   *io;
+    mg_adapter_config c;
+    open_rig(&r, folder, backend);
+    OK(mg_adapter_read_config(&c, adapter, &err));
+    OK(mg_adapter_attach(&r.adapter, &c, &r.m->net, &r.params, &err));
+    OK(mg_params_seal(&r.params, &mg_format_f32, &err));
+    OK(mg_adapter_load(r.adapter, adapter, &err));
+    OK(mg_safetensors_open(&io, under(adapter, "adapter_io.safetensors"), &err));
+    read_samples(&r, io);
+    forward_matches(&r, io, label);
+    float want;
+    memcpy(&want, mg_safetensors_find(io, "loss")->data, 4);
+    NEAR(loss_and_gradient(&r), (double)want, 1e-5, "%s: loss", label);
+    gradients_match(&r, under(adapter, "adapter_grads.safetensors"), "base_model.model.", label);
+    steps_match(&r, under(adapter, "adamw.json"), label);
+
+    /* what we save is what we load, and names and settings are PEFT's */
+    char *saved = make_temp_folder();
+    OK(mg_adapter_load(r.adapter, adapter, &err));
+    OK(mg_adapter_save(r.adapter, saved, &err));
+    mg_safetensors *a, *b;
+    OK(mg_safetensors_open(&a, under(adapter, "adapter_model.safetensors"), &err));
+    OK(mg_safetensors_open(&b, under(saved, "adapter_model.safetensors"), &err));
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++) {
+        const mg_st_entry *e = mg_safetensors_find(b, a->entries[i].name);
+        assert_non_null(e);
+        assert_memory_equal(e->data, a->entries[i].data, e->bytes);
+    }
+    mg_adapter_config again;
+    OK(mg_adapter_read_config(&again, saved, &err));
+    assert_true(again.r == c.r && again.alpha == c.alpha && again.rslora == c.rslora && again.dropout == c.dropout);
+    mg_safetensors_close(a);
+    mg_safetensors_close(b);
+    remove_temp_folder(saved);
+    mg_safetensors_close(io);
+    close_rig(&r);
+}
+
+static const char *const backends[] = { "ref32", "cpu" };
+
+static void architectures(void **state) {
+    (void)state;
+    const char *names[] = { "llama2", "llama3", "gemma3", "qwen2" };
+    for (size_t b = 0; b < 2; b++)
+        for (size_t i = 0; i < 4; i++)
+            for (mg_keep k = MG_KEEP_ALL; k <= MG_KEEP_NONE; k++) full_model(names[i], backends[b], k);
+}
+
+static void adapters(void **state) {
+    (void)state;
+    const char *names[] = { "peft_lora_qv", "peft_lora_all", "peft_rslora" };
+    for (size_t b = 0; b < 2; b++)
+        for (size_t i = 0; i < 3; i++) adapter_case("llama2", names[i], backends[b]);
+}
+
+/* Half an adapter, another rank, a foreign tensor: refused before a number is written. */
+static void wrong_adapters_are_refused(void **state) {
+    (void)state;
+    rig               r;
+    mg_adapter_config c;
+    char              folder[512];
+    snprintf(folder, sizeof folder, "%s", ref_path("golden/llama2"));
+    open_rig(&r, folder, "ref32");
+    OK(mg_adapter_read_config(&c, under(folder, "peft_lora_all"), &err));
+    c.r = 3;
+    OK(mg_adapter_attach(&r.adapter, &c, &r.m->net, &r.params, &err));
+    OK(mg_params_seal(&r.params, &mg_format_f32, &err));
+    assert_int_equal(mg_adapter_load(r.adapter, under(folder, "peft_lora_all"), &err), MG_MISMATCH);
+    assert_non_null(strstr(err.text, "rank"));
+    assert_int_equal(mg_adapter_load(r.adapter, under(folder, "peft_lora_qv"), &err), MG_MISMATCH);
+    assert_int_equal(mg_adapter_load(r.adapter, under(folder, "no_such"), &err), MG_NOTFOUND);
+    assert_int_equal(mg_adapter_read_config(&c, under(folder, "peft_ia3"), &err), MG_UNSUPPORTED);
+    assert_int_equal(mg_adapter_read_config(&c, under(folder, "peft_dora"), &err), MG_UNSUPPORTED);
+    for (int64_t i = 0; i < r.params.count; i++) assert_true(((float *)r.params.value)[i] == 0);
+    close_rig(&r);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = { cmocka_unit_test(architectures), cmocka_unit_test(adapters),
+                                        cmocka_unit_test(wrong_adapters_are_refused) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
