@@ -49,7 +49,7 @@ static tpl_node *node2(parser *p, tpl_node_kind kind, tpl_node *a, tpl_node *b) 
 
 /* Lists are built through a pointer to the place of the next member. */
 static void append(tpl_node ***end, tpl_node *n) {
-    if (!n) return;
+    if (!n || !*end) return; /* the parser has failed */
     **end = n;
     *end = &n->next;
 }
