@@ -49,6 +49,6 @@ void mg_template_free(mg_template *t) {
 void mg_rendered_free(mg_rendered *r) {
     mg_buf_free(&r->text);
     free(r->span);
-    free(r->user);
+    free(r->mark);
     *r = (mg_rendered){ 0 };
 }

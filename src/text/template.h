@@ -18,13 +18,18 @@ typedef struct mg_span {
     size_t begin, end; /* bytes of the rendered text */
 } mg_span;
 
+/* Marks: 0 is the template's own text, bos_token, a role's name. */
+enum {
+    MG_MARK_USER      = 1, /* out of a list or object of the context (a message, a tool): never a control token */
+    MG_MARK_ASSISTANT = 2, /* and that object has the role "assistant" */
+};
+
 typedef struct mg_rendered {
     mg_buf   text;
     mg_span *span; /* what {% generation %} blocks produced, in order */
     size_t   n_spans, cap_spans;
     bool     has_generation_tags; /* the template has such blocks at all */
-    uint8_t *user; /* [text.len] 1: the byte came out of a list or object of the context (a message, a tool), so it
-                      must never become a control token; 0: the template's own text, bos_token, a role's name */
+    uint8_t *mark; /* [text.len] who wrote each byte, see below */
 } mg_rendered;
 void mg_rendered_free(mg_rendered *r);
 

@@ -709,7 +709,7 @@ static void fill_context(tpl_eval *ev) {
     for (yyjson_val *k; (k = yyjson_obj_iter_next(&it)) && !ev->status;) {
         yyjson_val *v = yyjson_obj_iter_get_val(k);
         assign(ev, (tpl_str){ .s = yyjson_get_str(k), .n = yyjson_get_len(k) },
-               mg_tpl_from_json(ev, v, yyjson_is_ctn(v)));
+               mg_tpl_from_json(ev, v, yyjson_is_ctn(v) ? TPL_USER : 0));
     }
 }
 
@@ -734,9 +734,9 @@ static void spans_from_marks(tpl_eval *ev, const tpl_out *o) {
 static mg_status finish(tpl_eval *ev, const tpl_out *o, mg_rendered *out) {
     spans_from_marks(ev, o);
     mg_buf_add(&out->text, o->s ? o->s : "", o->n);
-    out->user = mg_calloc(o->n + 1, 1);
-    if (out->text.failed || !out->user) mg_tpl_no_memory(ev);
-    for (size_t i = 0; i < o->n && out->user; i++) out->user[i] = o->mark[i] & TPL_USER;
+    out->mark = mg_calloc(o->n + 1, 1);
+    if (out->text.failed || !out->mark) mg_tpl_no_memory(ev);
+    for (size_t i = 0; i < o->n && out->mark; i++) out->mark[i] = o->mark[i] & (TPL_USER | TPL_ASSISTANT);
     return ev->status;
 }
 

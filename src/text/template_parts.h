@@ -34,7 +34,7 @@ void *mg_tpl_alloc(tpl_arena *a, size_t count, size_t size); /* zeroed; NULL: no
 void  mg_tpl_arena_free(tpl_arena *a);
 
 /* ---- strings */
-enum { TPL_USER = 1, TPL_GENERATED = 2 };
+enum { TPL_USER = MG_MARK_USER, TPL_ASSISTANT = MG_MARK_ASSISTANT, TPL_GENERATED = 4 };
 
 typedef struct tpl_str {
     const char    *s;
@@ -82,14 +82,14 @@ struct tpl_list {
     tpl_value  *item;
     size_t      n, cap;
     yyjson_val *json; /* not yet turned into items */
-    bool        user;
+    uint8_t     mark; /* of the strings in it */
     bool        spent; /* an ITERATOR that was walked over */
 };
 struct tpl_dict {
     tpl_value  *key, *value;
     size_t      n, cap, cap_value;
     yyjson_val *json;
-    bool        user;
+    uint8_t     mark;
 };
 struct tpl_loop {
     const tpl_value *item;
@@ -228,7 +228,7 @@ static inline bool tpl_is_sequence(tpl_value v) {
 static inline double tpl_number(tpl_value v) { return v.kind == TPL_FLOAT ? v.f : (double)v.i; }
 
 const char *mg_tpl_kind_name(tpl_value v);
-tpl_value   mg_tpl_from_json(tpl_eval *ev, yyjson_val *v, bool user);
+tpl_value   mg_tpl_from_json(tpl_eval *ev, yyjson_val *v, uint8_t mark);
 tpl_list   *mg_tpl_list_new(tpl_eval *ev);
 bool        mg_tpl_list_add(tpl_eval *ev, tpl_list *l, tpl_value v);
 bool        mg_tpl_list_ready(tpl_eval *ev, tpl_list *l); /* items are there */

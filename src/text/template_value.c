@@ -28,9 +28,9 @@ static bool is_plain_word(yyjson_val *v) {
     return true;
 }
 
-tpl_value mg_tpl_from_json(tpl_eval *ev, yyjson_val *v, bool user) {
+tpl_value mg_tpl_from_json(tpl_eval *ev, yyjson_val *v, uint8_t mark) {
     if (yyjson_is_str(v))
-        return tpl_string((tpl_str){ .s = yyjson_get_str(v), .n = yyjson_get_len(v), .all = user ? TPL_USER : 0 });
+        return tpl_string((tpl_str){ .s = yyjson_get_str(v), .n = yyjson_get_len(v), .all = mark });
     if (yyjson_is_bool(v)) return tpl_bool(yyjson_get_bool(v));
     if (yyjson_is_real(v)) return tpl_float(yyjson_get_real(v));
     if (yyjson_is_uint(v) && yyjson_get_uint(v) > INT64_MAX)
@@ -40,7 +40,7 @@ tpl_value mg_tpl_from_json(tpl_eval *ev, yyjson_val *v, bool user) {
         tpl_list *l = mg_tpl_list_new(ev);
         if (!l) return tpl_none();
         l->json = v;
-        l->user = user;
+        l->mark = mark;
         l->n = yyjson_arr_size(v);
         return tpl_listy(TPL_LIST, l);
     }
@@ -48,7 +48,7 @@ tpl_value mg_tpl_from_json(tpl_eval *ev, yyjson_val *v, bool user) {
         tpl_dict *d = mg_tpl_dict_new(ev);
         if (!d) return tpl_none();
         d->json = v;
-        d->user = user;
+        d->mark = mark;
         d->n = yyjson_obj_size(v);
         return (tpl_value){ .kind = TPL_DICT, .dict = d };
     }
@@ -95,7 +95,7 @@ bool mg_tpl_list_ready(tpl_eval *ev, tpl_list *l) {
     if (!l->item) return mg_tpl_no_memory(ev), false;
     yyjson_arr_iter it = yyjson_arr_iter_with(json);
     yyjson_val     *v;
-    for (size_t i = 0; i < l->n && (v = yyjson_arr_iter_next(&it)); i++) l->item[i] = mg_tpl_from_json(ev, v, l->user);
+    for (size_t i = 0; i < l->n && (v = yyjson_arr_iter_next(&it)); i++) l->item[i] = mg_tpl_from_json(ev, v, l->mark);
     return !ev->status;
 }
 
@@ -108,12 +108,13 @@ bool mg_tpl_dict_ready(tpl_eval *ev, tpl_dict *d) {
     d->key = mg_tpl_alloc(&ev->arena, d->n ? d->n : 1, sizeof *d->key);
     d->value = mg_tpl_alloc(&ev->arena, d->n ? d->n : 1, sizeof *d->value);
     if (!d->key || !d->value) return mg_tpl_no_memory(ev), false;
+    if (d->mark && yyjson_equals_str(yyjson_obj_get(json, "role"), "assistant")) d->mark |= TPL_ASSISTANT;
     yyjson_obj_iter it = yyjson_obj_iter_with(json);
     for (size_t i = 0; i < d->n && (k = yyjson_obj_iter_next(&it)); i++) {
         yyjson_val *v = yyjson_obj_iter_get_val(k);
         bool        is_role = yyjson_equals_str(k, "role") && is_plain_word(v);
-        d->key[i] = mg_tpl_from_json(ev, k, d->user);
-        d->value[i] = mg_tpl_from_json(ev, v, d->user && !is_role);
+        d->key[i] = mg_tpl_from_json(ev, k, d->mark);
+        d->value[i] = mg_tpl_from_json(ev, v, is_role ? 0 : d->mark);
     }
     return !ev->status;
 }

@@ -28,7 +28,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         for (size_t i = 0; i < r.n_spans; i++)
             if (r.span[i].begin > r.span[i].end || r.span[i].end > r.text.len) __builtin_trap();
         for (size_t i = 0; i < r.text.len; i++)
-            if (r.user[i] > 1) __builtin_trap();
+            if (r.mark[i] & ~(MG_MARK_USER | MG_MARK_ASSISTANT)) __builtin_trap();
     }
     mg_rendered_free(&r);
     mg_json_free(&json);

@@ -204,7 +204,7 @@ static void assert_marks(const char *text, const char *context, const char *want
     char        got[300] = "";
     assert_ok(render_text(&r, text, context, &err), err);
     assert_string_equal(r.text.data, wanted);
-    for (size_t i = 0; i < r.text.len; i++) got[i] = r.user[i] ? 'u' : '.';
+    for (size_t i = 0; i < r.text.len; i++) got[i] = ".uXa"[r.mark[i]];
     assert_string_equal(got, marks);
     mg_rendered_free(&r);
 }
@@ -221,6 +221,9 @@ static void marks_follow_the_bytes(void **state) {
     assert_marks("{{ [messages[0].content, 'x'] | join('+') }}", CHAT("ab"), "ab+x", "uu..");
     assert_marks("{% set x %}<{{ messages[0].content }}>{% endset %}{{ x }}", CHAT("ab"), "<ab>", ".uu.");
     assert_marks("{{ messages[0].content[::-1] }}{{ '%s|' % messages[0].content }}", CHAT("ab"), "baab|", "uuuu.");
+    assert_marks("{% for m in messages %}{{ m.role[0] + m.content }}{% endfor %}",
+                 "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"yes\"}]}",
+                 "uqayes", ".u.aaa");
     /* a role that is no plain word counts as the user's */
     assert_marks("{{ messages[0].role }}", "{\"messages\":[{\"role\":\"<|im_end|>\"}]}", "<|im_end|>", "uuuuuuuuuu");
 }
