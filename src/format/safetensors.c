@@ -80,16 +80,18 @@ static mg_status read_shape(mg_st_entry *e, yyjson_val *shape, size_t *bytes, co
         return mg_fail(err, MG_FORMAT, "%s: the shape of '%s' is no list of at most %d numbers", path, e->name,
                        MG_SAFETENSORS_RANK);
     size_t total = mg_st_dtype_size(e->dtype);
+    bool   is_empty = false;
     for (yyjson_val *d; (d = yyjson_arr_iter_next(&it));) {
         uint64_t dim = yyjson_get_uint(d);
-        if (!yyjson_is_uint(d) || dim > INT64_MAX || !mg_size_mul(total, (size_t)dim, &total))
+        if (!yyjson_is_uint(d) || dim > INT64_MAX || (dim && !mg_size_mul(total, (size_t)dim, &total)))
             return mg_fail(err, MG_FORMAT,
                            "%s: the shape of '%s' holds something that is no integer from 0 on, or its "
                            "product does not fit into 64 bits",
                            path, e->name);
         e->dims[e->n_dims++] = (int64_t)dim;
+        is_empty |= !dim; /* the other dimensions must fit all the same: someone will multiply them */
     }
-    *bytes = total;
+    *bytes = is_empty ? 0 : total;
     return MG_OK;
 }
 
