@@ -9,10 +9,11 @@ int                          LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t
 size_t                       LLVMFuzzerCustomMutator(uint8_t *bytes, size_t n, size_t most, unsigned seed);
 __attribute__((weak)) size_t LLVMFuzzerMutate(uint8_t *bytes, size_t n, size_t most); /* absent in a replay */
 
+static volatile uint64_t sink; /* what was read goes here, so that it is read */
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
-    static volatile uint64_t sink;
-    mg_error                 err;
-    mg_gguf                 *g = NULL;
+    mg_error err;
+    mg_gguf *g = NULL;
     if (!mg_gguf_parse(&g, bytes, n, "fuzz", &err)) sink = use_gguf(g);
     mg_gguf_close(g);
     return 0;

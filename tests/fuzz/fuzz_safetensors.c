@@ -10,10 +10,11 @@ int                          LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t
 size_t                       LLVMFuzzerCustomMutator(uint8_t *bytes, size_t n, size_t most, unsigned seed);
 __attribute__((weak)) size_t LLVMFuzzerMutate(uint8_t *bytes, size_t n, size_t most); /* absent in a replay */
 
+static volatile uint64_t sink; /* what was read goes here, so that it is read */
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
-    static volatile uint64_t sink;
-    mg_error                 err;
-    mg_safetensors          *f = NULL;
+    mg_error        err;
+    mg_safetensors *f = NULL;
     if (!mg_safetensors_parse(&f, bytes, n, "fuzz", &err)) sink = use_safetensors(f);
     mg_safetensors_close(f);
     return 0;
