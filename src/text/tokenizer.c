@@ -145,12 +145,48 @@ static mg_status push_all(mg_tok_work *w, const tok_ids *ids) {
     return MG_OK;
 }
 
-static mg_status encode_text(mg_tok_work *w, const char *text, size_t n, bool skip_special) {
-    tok_cut   cut = { .t = w->t, .trie = &w->t->raw, .text = text, .n = n, .skip_special = skip_special };
+/* Special tokens found behind the normalizer, in a text or in what is left when the marked bytes are blanked out. */
+static mg_status count_special(mg_tok_work *w, const char *text, const uint8_t *plain, size_t n, size_t *count) {
+    mg_buf blank = { 0 };
+    for (size_t i = 0; plain && i < n; i++) mg_buf_char(&blank, plain[i] ? '\n' : text[i]);
+    mg_status st = blank.failed ? tok_no_memory(w->t, w->err) : MG_OK;
+    if (plain) text = blank.data;
+    if (!st) st = normalize(w, &text, &n, &w->normal[0], &w->normal[1]);
+    tok_cut cut = { .t = w->t, .trie = &w->t->normalized, .text = text, .n = n };
+    for (tok_piece p; !st && (p = tok_cut_next(&cut)).added >= 0;) *count += w->t->added[p.added].special;
+    mg_buf_free(&blank);
+    return st;
+}
+
+static bool any(const uint8_t *plain, size_t n) {
+    for (size_t i = 0; plain && i < n; i++)
+        if (plain[i]) return true;
+    return false;
+}
+
+/* Tokens that are looked for behind the normalizer have no place in the text as it was.  In a gap that a user had a
+ * hand in they are counted with and without the user's bytes: all the program's, they count; all the user's, they
+ * do not; both, and nobody can tell which is which. */
+static mg_status decide_gap(mg_tok_work *w, const char *text, const uint8_t *plain, size_t n, bool *skip_special) {
+    size_t all = 0, own = 0;
+    if (*skip_special || !w->t->normalized.n || !any(plain, n)) return MG_OK;
+    mg_status st = count_special(w, text, NULL, n, &all);
+    if (!st && all) st = count_special(w, text, plain, n, &own);
+    if (st || own == all) return st;
+    *skip_special = true;
+    return !own ? MG_OK
+                : mg_fail(w->err, MG_DATA, "%s: a message spells a control token that cannot be told from the template's;"
+                                           " take it out of the message", w->t->name);
+}
+
+static mg_status encode_text(mg_tok_work *w, const char *text, size_t n, const uint8_t *plain, bool skip_special) {
+    tok_cut   cut = { .t = w->t, .trie = &w->t->raw, .text = text, .n = n, .skip_special = skip_special, .plain = plain };
     mg_status st = MG_OK;
     for (bool more = true; more && !st;) {
         tok_piece p = tok_cut_next(&cut);
-        st = encode_gap(w, text + p.begin, p.end - p.begin, p.begin == 0, skip_special);
+        bool      skip = skip_special;
+        st = decide_gap(w, text + p.begin, plain ? plain + p.begin : NULL, p.end - p.begin, &skip);
+        if (!st) st = encode_gap(w, text + p.begin, p.end - p.begin, p.begin == 0, skip);
         more = p.added >= 0;
         if (more && !st && !mg_ids_push(w->ids, w->t->added[p.added].id)) st = tok_no_memory(w->t, w->err);
     }
@@ -158,6 +194,11 @@ static mg_status encode_text(mg_tok_work *w, const char *text, size_t n, bool sk
 }
 
 mg_status mg_tokenize(const mg_tokenizer *t, const char *text, size_t n, unsigned flags, mg_ids *out, mg_error *err) {
+    return mg_tokenize_marked(t, text, n, NULL, flags, out, err);
+}
+
+mg_status mg_tokenize_marked(const mg_tokenizer *t, const char *text, size_t n, const uint8_t *plain, unsigned flags,
+                             mg_ids *out, mg_error *err) {
     size_t before = out->len;
     if (n > INT32_MAX / 4)
         return mg_fail(err, MG_DATA, "%s: a text of %zu bytes, at most %d are encoded at once; cut it", t->name, n,
@@ -167,7 +208,8 @@ mg_status mg_tokenize(const mg_tokenizer *t, const char *text, size_t n, unsigne
     w->ids = out;
     w->err = err;
     mg_status st = MG_OK;
-    if (n && !mg_utf8_valid(text, n)) { /* a broken byte is U+FFFD, as when Python reads with errors="replace" */
+    if (n && plain && !mg_utf8_valid(text, n)) st = mg_fail(err, MG_DATA, "%s: the text is not UTF-8", t->name);
+    if (!st && n && !mg_utf8_valid(text, n)) { /* a broken byte is U+FFFD, as when Python reads with errors="replace" */
         w->lossy.len = 0;
         mg_utf8_lossy(&w->lossy, text, n);
         if (w->lossy.failed) st = tok_no_memory(t, err);
@@ -175,7 +217,7 @@ mg_status mg_tokenize(const mg_tokenizer *t, const char *text, size_t n, unsigne
         n = w->lossy.len;
     }
     if (!st && flags & MG_TOKENIZE_SPECIAL) st = push_all(w, &t->before);
-    if (!st && n) st = encode_text(w, text, n, !(flags & MG_TOKENIZE_PARSE));
+    if (!st && n) st = encode_text(w, text, n, plain, !(flags & MG_TOKENIZE_PARSE));
     if (!st && flags & MG_TOKENIZE_SPECIAL) st = push_all(w, &t->behind);
     if (st) {
         out->len = before;

@@ -46,6 +46,12 @@ mg_status mg_tokenizer_from_gguf(mg_tokenizer **out, const mg_gguf_vocab *vocab,
 /* Append the ids of text[0..n).  Thread-safe. */
 mg_status mg_tokenize(const mg_tokenizer *t, const char *text, size_t n, unsigned flags, mg_ids *out, mg_error *err);
 
+/* The same for a text that a program and its users wrote together (a rendered chat template): where plain[i] is not 0
+ * a user wrote byte i, and special tokens that touch such a byte are encoded as plain text whatever the flags say.
+ * `plain` has n entries or is NULL.  MG_DATA when the two cannot be told apart (see tokenizer.c). */
+mg_status mg_tokenize_marked(const mg_tokenizer *t, const char *text, size_t n, const uint8_t *plain, unsigned flags,
+                             mg_ids *out, mg_error *err);
+
 /* Append the text of ids; special tokens are skipped when asked. */
 mg_status mg_detokenize(const mg_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, mg_buf *out, mg_error *err);
 

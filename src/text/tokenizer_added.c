@@ -112,13 +112,20 @@ static size_t spaces_behind(const tok_cut *c, size_t end) {
     return end;
 }
 
+static bool touches_plain(const tok_cut *c, size_t begin, size_t end) {
+    for (size_t i = begin; c->plain && i < end; i++)
+        if (c->plain[i]) return true;
+    return false;
+}
+
 tok_piece tok_cut_next(tok_cut *c) {
     size_t  begin, end;
     int32_t added;
     while (trie_find(c, &begin, &end, &added)) {
         const tok_added *a = &c->t->added[added];
         c->at = end; /* matches do not overlap, a refused one hides what it covers */
-        if ((a->special && c->skip_special) || (a->single_word && touches_word(c, begin, end))) continue;
+        if (a->special && (c->skip_special || touches_plain(c, begin, end))) continue;
+        if (a->single_word && touches_word(c, begin, end)) continue;
         if (begin < c->gap) begin = c->gap; /* the spaces that the token before took */
         if (a->lstrip) begin = spaces_before(c, begin);
         if (a->rstrip) end = spaces_behind(c, end);

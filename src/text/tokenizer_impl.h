@@ -259,6 +259,7 @@ typedef struct tok_cut {
     const char         *text;
     size_t              n, at, gap; /* where the search goes on; where the gap begins */
     bool                skip_special;
+    const uint8_t      *plain; /* [n] or NULL: special tokens must not touch these bytes */
 } tok_cut;
 typedef struct tok_piece {
     size_t  begin, end; /* of the gap */
