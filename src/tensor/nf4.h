@@ -3,7 +3,8 @@
  * Two weights a byte, the earlier one in the high nibble.  Each block of `block`
  * (64 or 128) weights has one absolute maximum.  Nested ("double") quantisation
  * stores (absmax - offset) in an 8-bit dynamic code with blocks of 256 absmaxes.
- * Equal to bitsandbytes 0.50 bit for bit (tests/tensor). */
+ * Equal to bitsandbytes 0.50 bit for bit, but that the 8-bit code is always the nearest one, as
+ * on CUDA; its CPU code can be one beside that (nf4.c says why, tests/tensor/test_nf4.c shows it). */
 #ifndef MG_TENSOR_NF4_H
 #define MG_TENSOR_NF4_H
 
