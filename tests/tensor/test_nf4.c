@@ -179,6 +179,37 @@ static void limits(void **state) {
     free(memory);
 }
 
+/* The offset of nested scales is torch's mean in torch's order: numbers printed by torch 2.15 on
+ * one thread, for absmaxes of 24 random bits. */
+static void offset_is_torchs_mean(void **state) {
+    (void)state;
+    static const struct {
+        int   n;
+        float mean;
+    } means[] = {
+        { 61, 0x1.f7a578p-2f },  { 2777, 0x1.ffe186p-2f }, { 12345, 0x1.ffef74p-2f }, { 30007, 0x1.fff95ap-2f },
+        { 1, 0x1.8p-19f },       { 5, 0x1.be895ap-2f },    { 7, 0x1.b3bf04p-2f },     { 8, 0x1.a70966p-2f },
+        { 9, 0x1.e37856p-2f },   { 37, 0x1.e763ap-2f },    { 100, 0x1.f88278p-2f },   { 1000, 0x1.fffa9p-2f },
+        { 5000, 0x1.fff3ap-2f }, { 20011, 0x1.fff37p-2f }, { 32768, 0x1.fffaccp-2f },
+    };
+    for (size_t k = 0; k < sizeof means / sizeof *means; k++) {
+        int64_t            n = (int64_t)means[k].n * 64;
+        size_t             bytes;
+        const void        *data;
+        const mg_nf4_side *side;
+        float             *w = calloc((size_t)n, sizeof *w);
+        assert_true(mg_nf4_bytes(n, 64, true, &bytes));
+        void *memory = aligned_alloc(64, bytes);
+        for (uint32_t b = 0; b < (uint32_t)means[k].n; b++)
+            w[b * 64 + b % 64] = (float)((b * 2654435761u + 12345) >> 8) * (b % 2 ? -0x1p-24f : 0x1p-24f);
+        mg_nf4_encode(&mg_format_nf4, w, n, 64, true, memory, &data, &side);
+        if (side->offset != means[k].mean)
+            fail_msg("%d absmaxes: mean %a, torch's is %a", means[k].n, side->offset, means[k].mean);
+        free(memory);
+        free(w);
+    }
+}
+
 int main(void) {
     mg_error    err;
     const char *folder = getenv("MIGAKI_REF");
@@ -197,6 +228,7 @@ int main(void) {
         cmocka_unit_test(dynamic8_is_nearest),
         cmocka_unit_test(dynamic8_round_trip),
         cmocka_unit_test(limits),
+        cmocka_unit_test(offset_is_torchs_mean),
     };
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
     mg_safetensors_close(source);
