@@ -5,7 +5,8 @@
  * and takes both from it.  Then a dry run's peak is the real run's, to the byte. */
 #include "backend/backend.h"
 
-#define KERNEL(x) static void x(mg_##x##_args a) { (void)a; }
+#define KERNEL(x) \
+    static void x(mg_##x##_args a) { (void)a; }
 #include "backend/kernels.def"
 #undef KERNEL
 

@@ -14,37 +14,42 @@ enum { SHAPES = 24, LEAVES = 6, ELEMENTS = 10, ARENA = 1 << 18, MOST_ROWS = 24 }
 static const double LIMIT = 1e-8, STEP = 1e-3, START = 0.5;
 
 typedef struct problem {
-    support_random r;
-    mg_tape        tape;
-    mg_arena       arena;
-    mg_tensor      leaf[LEAVES];
-    int            n_leaves, n_choices;
-    double        *constants; /* of the loss */
-    mg_batch       batch;
-    int32_t        start[8], ids[MOST_ROWS], pos[MOST_ROWS], label_row[MOST_ROWS], label[MOST_ROWS];
-    int            rows, choice; /* choice: variant of the case */
-    float          scale, cap;
-    int            hd;
+    support_random    r;
+    mg_tape           tape;
+    mg_arena          arena;
+    mg_tensor         leaf[LEAVES];
+    int               n_leaves, n_choices;
+    double           *constants; /* of the loss */
+    mg_batch          batch;
+    int32_t           start[8], ids[MOST_ROWS], pos[MOST_ROWS], label_row[MOST_ROWS], label[MOST_ROWS];
+    int               rows, choice; /* choice: variant of the case */
+    float             scale, cap;
+    int               hd;
     mg_attention_kind kind;
-    mg_rope_table  table;
-    float          angles[2][MOST_ROWS * 8];
-    uint16_t       half[4096]; /* a frozen weight in another format */
+    mg_rope_table     table;
+    float             angles[2][MOST_ROWS * 8];
+    uint16_t          half[4096]; /* a frozen weight in another format */
 } problem;
 
-/* A leaf that is a parameter has its own gradient memory, which is added to; another gets its gradient from the arena. */
+/* A leaf that is a parameter has its own gradient memory, which is added to; another gets its gradient from the
+ * arena. */
 static mg_tensor *leaf(problem *p, int64_t rows, int64_t cols, bool param) {
     MG_ASSERT(p->n_leaves < LEAVES);
     mg_tensor *x = &p->leaf[p->n_leaves++];
     double    *data = malloc((size_t)(rows * cols + 1) * sizeof *data);
     for (int64_t i = 0; i < rows * cols; i++) data[i] = random_normal(&p->r);
-    *x = (mg_tensor){ .rows = rows, .cols = cols, .format = &mg_format_f64, .data = data, .param = param, .needs_grad = true };
+    *x = (mg_tensor){
+        .rows = rows, .cols = cols, .format = &mg_format_f64, .data = data, .param = param, .needs_grad = true
+    };
     if (param) x->grad = malloc((size_t)(rows * cols + 1) * sizeof(double));
     return x;
 }
 
 static void draw_batch(problem *p) {
     int rows = 0;
-    p->batch = (mg_batch){ .start = p->start, .ids = p->ids, .pos = p->pos, .label_row = p->label_row, .label = p->label };
+    p->batch = (mg_batch){
+        .start = p->start, .ids = p->ids, .pos = p->pos, .label_row = p->label_row, .label = p->label
+    };
     p->batch.n_seq = random_int(&p->r, 1, 4);
     for (int s = 0; s < p->batch.n_seq; s++) {
         int n = random_size(&p->r, 6);
@@ -98,7 +103,7 @@ typedef struct op_case {
 /* In-place operations overwrite their input, so they get a copy of the leaf: 1.5 x. */
 static mg_tensor *copy(mg_tape *t, mg_tensor *x) { return mg_add(t, x, x, 0.5f); }
 
-static void draw_embed(problem *p) { leaf(p, 3, random_size(&p->r, 9), true); }
+static void       draw_embed(problem *p) { leaf(p, 3, random_size(&p->r, 9), true); }
 static mg_tensor *build_embed(mg_tape *t, problem *p) { return mg_embed(t, &p->leaf[0], p->scale); }
 
 /* bit 0: bias, bit 1: residual; 4: the residual is x; 5: a frozen bf16 weight */
@@ -116,7 +121,8 @@ static void draw_matmul(problem *p) {
 static mg_tensor *build_matmul(mg_tape *t, problem *p) {
     mg_tensor *x = &p->leaf[0], *w = &p->leaf[1], packed = *w;
     if (p->choice == 4) return mg_matmul(t, x, w, NULL, x);
-    if (p->choice != 5) return mg_matmul(t, x, w, p->choice & 1 ? &p->leaf[2] : NULL, p->choice & 2 ? &p->leaf[3] : NULL);
+    if (p->choice != 5)
+        return mg_matmul(t, x, w, p->choice & 1 ? &p->leaf[2] : NULL, p->choice & 2 ? &p->leaf[3] : NULL);
     packed.data = p->half;
     packed.format = &mg_format_bf16;
     p->leaf[5] = packed;
@@ -133,7 +139,8 @@ static void draw_lora(problem *p) {
     leaf(p, out, in, true);
 }
 static mg_tensor *build_lora(mg_tape *t, problem *p) {
-    mg_tensor *x = &p->leaf[1], *y = p->choice == 2 || p->choice == 3 ? mg_matmul(t, x, &p->leaf[4], NULL, NULL) : copy(t, &p->leaf[0]);
+    mg_tensor *x = &p->leaf[1], *y = p->choice == 2 || p->choice == 3 ? mg_matmul(t, x, &p->leaf[4], NULL, NULL)
+                                                                      : copy(t, &p->leaf[0]);
     float      drop = p->choice & 1 ? 0.4f : 0;
     y = mg_lora(t, y, x, &p->leaf[2], &p->leaf[3], p->scale, drop, (mg_rng){ 5, mg_rng_where(3, 1, 2) });
     return p->choice < 4 ? y : mg_add(t, y, mg_matmul(t, x, &p->leaf[4], NULL, NULL), 1);
@@ -272,7 +279,8 @@ static double leaf_error(const op_case *c, problem *p, mg_tensor *x, const doubl
         int64_t i = n <= ELEMENTS ? e : random_int(&p->r, 0, (int)n - 1);
         if (i >= n) break;
         double d = difference(c, p, (double *)x->data + i);
-        double error = fabs(g[i] - d) / fmax(fmax(fabs(d), rms), 1e-4); /* 1e-4: gradients of nothing are zero to 1e-10 */
+        double error =
+            fabs(g[i] - d) / fmax(fmax(fabs(d), rms), 1e-4); /* 1e-4: gradients of nothing are zero to 1e-10 */
         if (!(error <= worst)) worst = error;
     }
     return worst;
@@ -319,7 +327,8 @@ static void every_gradient_agrees_with_differences(void **state) {
         for (int shape = 0; shape < SHAPES * cases[i].choices; shape++) {
             double error = worst_error(&cases[i], &mg_backend_ref64, shape);
             if (!(error <= LIMIT))
-                fail_msg("%s, shape %d, variant %d: gradient is %.3g off", cases[i].name, shape, shape % cases[i].choices, error);
+                fail_msg("%s, shape %d, variant %d: gradient is %.3g off", cases[i].name, shape,
+                         shape % cases[i].choices, error);
             worst = fmax(worst, error);
         }
         print_message("  %-10s %3d shapes, at most %.1e off\n", cases[i].name, SHAPES * cases[i].choices, worst);
@@ -362,11 +371,11 @@ static void wrong_gradients_are_caught(void **state) {
         mg_backend  backend;
     } bad[20];
     int n = 0;
-#define BAD(op, kernel, function)                    \
-    do {                                             \
-        bad[n].name = op;                            \
-        bad[n].backend = mg_backend_ref64;           \
-        bad[n++].backend.kernel = function;          \
+#define BAD(op, kernel, function)           \
+    do {                                    \
+        bad[n].name = op;                   \
+        bad[n].backend = mg_backend_ref64;  \
+        bad[n++].backend.kernel = function; \
     } while (0)
     BAD("embed", embed_dw, bad_embed_dw);
     BAD("matmul", gemm, bad_gemm);
