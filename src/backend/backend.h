@@ -138,6 +138,7 @@ typedef struct mg_backend {
     const char      *name;
     const mg_format *element; /* of activations and gradients */
     const char      *compute; /* arithmetic of GEMMs, for messages: "float32", "bfloat16" */
+    int64_t          steady_rows; /* in batches of at most so many rows each row has the bits that it has alone */
     /* Bytes of work memory: for linear and linear_dx alike; attention and, with `back`, attention_back;
      * logprob, and without `with_dh` logprob_back as well. */
     size_t (*linear_work)(int64_t n, int64_t i, int64_t o);

@@ -1,0 +1,108 @@
+/* score.c -- one pass over the whole text; the logits never exist as a whole.
+ *
+ * Scores take the head and the softmax as one op.  Who wants the logits themselves gets them in blocks of
+ * rows that give their memory back. */
+#include "infer/score.h"
+
+#include "infer/plan.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+enum { ROWS = 16 };
+
+typedef struct {
+    const mg_model *m;
+    mg_batch        batch;
+    int32_t        *numbers; /* start [2], pos [n], rows [n] */
+    bool            adapters_off;
+    float          *nll;
+    mg_logits_fn    f; /* else: */
+    void           *context;
+} job;
+
+static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t n, mg_error *err) {
+    if (n > m->rope.positions)
+        return mg_fail(err, MG_TRUNCATED, "the text has %lld tokens, the model was opened for %lld (max_length)", (long long)n,
+                       (long long)m->rope.positions);
+    for (int64_t i = 0; i < n; i++)
+        if (ids[i] < 0 || ids[i] >= m->c.vocab)
+            return mg_fail(err, MG_MISMATCH, "token %d does not exist, the model has %lld", (int)ids[i], (long long)m->c.vocab);
+    j->m = m;
+    j->numbers = mg_calloc((size_t)(2 + 2 * n), sizeof *j->numbers);
+    if (!j->numbers) return mg_fail(err, MG_NOMEM, "no memory for a text of %lld tokens", (long long)n);
+    int32_t *start = j->numbers, *pos = start + 2, *row = pos + n;
+    start[1] = (int32_t)n;
+    for (int64_t i = 0; i < n; i++) pos[i] = row[i] = (int32_t)i;
+    j->batch = (mg_batch){ .n_seq = 1, .start = start, .ids = ids, .pos = pos, .n_labels = n - 1, .label_row = row, .label = ids + 1 };
+    return MG_OK;
+}
+
+static void begin(mg_tape *t, const job *j) {
+    mg_tape_reset(t);
+    t->batch = &j->batch;
+    t->off = true;
+    t->training = false;
+    t->adapters_off = j->adapters_off;
+}
+
+static void score(mg_tape *t, void *context) {
+    job *j = context;
+    begin(t, j);
+    mg_tensor *logp = mg_model_logprobs(t, j->m, NULL);
+    if (!logp || t->mem->dry) return;
+    const float *p = logp->data;
+    for (int64_t i = 0; i < j->batch.n_labels; i++) j->nll[i] = -p[i];
+}
+
+static void hand_over(const job *j, int64_t first, int64_t n, float *logit) {
+    int64_t V = j->m->c.vocab;
+    double  cap = j->m->c.final_softcap;
+    for (int64_t i = 0; cap > 0 && i < n * V; i++) logit[i] = (float)(cap * tanh(logit[i] / cap));
+    for (int64_t i = 0; i < n; i++) j->f(j->context, first + i, logit + i * V);
+}
+
+static void show_logits(mg_tape *t, void *context) {
+    job *j = context;
+    begin(t, j);
+    mg_tensor *h = mg_model_hidden(t, j->m);
+    int64_t    n = mg_batch_rows(&j->batch);
+    size_t     lo = t->mem->lo;
+    int        tensors = t->n_tensors;
+    for (int64_t i = 0; h && i < n; i += ROWS) {
+        int64_t    rows = n - i < ROWS ? n - i : ROWS;
+        mg_tensor *z = mg_model_logits(t, j->m, h, j->batch.pos + i, rows); /* position i is row i */
+        if (z && !t->mem->dry) hand_over(j, i, rows, z->data);
+        t->mem->lo = lo;
+        t->n_tensors = tensors;
+    }
+}
+
+static mg_status run(const mg_backend *b, mg_pass_fn pass, job *j, mg_error *err) {
+    mg_arena  mem = { 0 };
+    mg_tape   t = { 0 };
+    mg_status st = mg_plan_open(&t, &mem, b, pass, j, err);
+    if (st) return st;
+    pass(&t, j);
+    st = mg_plan_status(&t, err);
+    mg_plan_close(&t, &mem);
+    return st;
+}
+
+mg_status mg_score(const mg_model *m, const mg_backend *b, const int32_t *ids, int64_t n, bool adapters_off, float *nll,
+                   mg_error *err) {
+    job       j = { .nll = nll, .adapters_off = adapters_off };
+    mg_status st = open_job(&j, m, ids, n, err);
+    if (!st && n > 1) st = run(b, score, &j, err);
+    free(j.numbers);
+    return st;
+}
+
+mg_status mg_score_logits(const mg_model *m, const mg_backend *b, const int32_t *ids, int64_t n, bool adapters_off,
+                          mg_logits_fn f, void *context, mg_error *err) {
+    job       j = { .f = f, .context = context, .adapters_off = adapters_off };
+    mg_status st = open_job(&j, m, ids, n, err);
+    if (!st && n > 0) st = run(b, show_logits, &j, err);
+    free(j.numbers);
+    return st;
+}
