@@ -1,0 +1,130 @@
+/* step.c -- the time and memory of one LoRA step, beside shared/peers/cpu_peer.py.
+ *
+ *     step MODEL [--dtype fp32|bf16] [--T 512] [--B 1] [--steps 8] [--labels 1.0] [--rank 16] [--keep all|linear|none]
+ *          [--nf4] [--ids FILE] [--losses FILE]
+ *
+ * The same work as the peer's: random ids (or int32 rows from a file), the last `labels` part of each row trained, LoRA on
+ * all linear layers with alpha = 2 r, AdamW at 1e-4, clipping at 1.  Prints the median of the steps after the first two. */
+#include "base/file.h"
+#include "base/machine.h"
+#include "base/thread.h"
+#include "optim/optimizer.h"
+#include "peft/adapter.h"
+#include "train/plan.h"
+#include "train/step.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static int by_size(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : 1; }
+
+static const char *option(int argc, char **argv, const char *name, const char *otherwise) {
+    for (int i = 2; i < argc; i++)
+        if (!strcmp(argv[i], name)) return i + 1 < argc ? argv[i + 1] : "";
+    return otherwise;
+}
+
+static bool one_batch(void *context, int64_t i, mg_batch *b, bool *evaluation) {
+    *b = *(const mg_batch *)context;
+    *evaluation = false;
+    return i == 0;
+}
+
+static mg_sample random_row(int32_t T, double labels, int64_t vocab, uint64_t row, const int32_t *from_file) {
+    mg_sample s = { calloc((size_t)T, 4), calloc((size_t)T, 4), T, 0, 0, false };
+    for (int32_t i = 0; i < T; i++) {
+        s.ids[i] = from_file ? from_file[i] : 10 + (int32_t)(mg_rng_u32((mg_rng){ 1, row }, (uint64_t)i) % (uint64_t)(vocab - 20));
+        bool trained = i > 0 && i >= (int32_t)(T * (1 - labels));
+        s.label[i] = trained ? s.ids[i] : MG_IGNORE;
+        s.n_labels += trained;
+    }
+    return s;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) return fprintf(stderr, "usage: step MODEL [--dtype fp32|bf16] [--T 512] [--B 1] [--steps 8] ...\n"), 2;
+    int32_t     T = atoi(option(argc, argv, "--T", "512"));
+    int         B = atoi(option(argc, argv, "--B", "1")), steps = atoi(option(argc, argv, "--steps", "8"));
+    int         rank = atoi(option(argc, argv, "--rank", "16"));
+    double      labels = atof(option(argc, argv, "--labels", "1"));
+    const char *dtype = option(argc, argv, "--dtype", "fp32"), *keep = option(argc, argv, "--keep", "linear");
+    const char *ids_file = option(argc, argv, "--ids", NULL), *losses = option(argc, argv, "--losses", NULL);
+    const mg_backend *backend = mg_backend_find(!strcmp(dtype, "bf16") ? "cpu_bf16" : option(argc, argv, "--backend", "cpu"));
+    mg_error          err;
+    if (!backend) return fprintf(stderr, "this CPU has no %s\n", dtype), 5;
+    mg_threads_start(atoi(option(argc, argv, "--threads", "0")));
+#define OK(call) do { if (call) { fprintf(stderr, "%s\n", err.text); return 1; } } while (0)
+    mg_buf file = { 0 };
+    if (ids_file) OK(mg_read_file(&file, ids_file, 1u << 30, &err));
+
+    double           t0 = now();
+    mg_model        *m;
+    mg_model_options mo = { .positions = T };
+    if (option(argc, argv, "--nf4", NULL)) mo.quant = &mg_format_nf4, mo.quant_block = 64, mo.quant_nested = true;
+    OK(mg_model_open(&m, argv[1], &mo, &err));
+    double            opened = now() - t0;
+    mg_params         params = { 0 };
+    mg_adapter       *adapter;
+    mg_adapter_config c = { .method = mg_method_find("lora"), .r = rank, .alpha = (float)(2 * rank), .targets = "all-linear" };
+    OK(mg_adapter_attach(&adapter, &c, &m->net, &params, &err));
+    OK(mg_params_seal(&params, &mg_format_f32, &err));
+    OK(mg_params_add_moments(&params, &err));
+    mg_adapter_init(adapter, 0);
+    const char *start = option(argc, argv, "--adapter", NULL);
+    if (start) OK(mg_adapter_load(adapter, start, &err));
+
+    mg_packed        packed = { 0 };
+    const mg_sample *list[64];
+    mg_sample        rows[64];
+    double           seconds[1024], loss[1024], norm;
+    mg_keep          policy[MG_CONFIG_LAYERS];
+    for (int i = 0; i < MG_CONFIG_LAYERS; i++)
+        policy[i] = !strcmp(keep, "all") ? MG_KEEP_ALL : !strcmp(keep, "none") ? MG_KEEP_NONE : MG_KEEP_LINEAR;
+    mg_arena mem;
+    mg_tape  tape;
+    size_t   arena = 0;
+    mg_optimizer_settings settings = { 0.9f, 0.999f, 1e-8f, 0, 1 };
+    for (int s = 0; s < steps; s++) {
+        for (int b = 0; b < B; b++) {
+            size_t at = (size_t)(s * B + b) * (size_t)T;
+            bool   have = file.data && (at + (size_t)T) * 4 <= file.len;
+            rows[b] = random_row(T, labels, m->c.vocab, (uint64_t)(s * B + b), have ? (int32_t *)(void *)file.data + at : NULL);
+            list[b] = &rows[b];
+        }
+        OK(mg_pack(&packed, list, B, &err));
+        if (!s) {
+            int nodes;
+            arena = mg_plan_arena(m, backend, policy, one_batch, &packed.batch, &nodes);
+            OK(mg_arena_open(&mem, arena, false, &err));
+            OK(mg_tape_open(&tape, backend, &mem, nodes, &err));
+            tape.keep = policy;
+        }
+        double t = now();
+        OK(mg_step_train(&tape, m, &packed.batch, 1.0f / (float)packed.batch.n_labels, &loss[s], &err));
+        if (!mg_optimizer_update(mg_optimizer_find("adamw"), &params, backend, &settings, 1e-4f, s + 1, &norm))
+            return fprintf(stderr, "not finite\n"), 1;
+        seconds[s] = now() - t;
+        for (int b = 0; b < B; b++) free(rows[b].ids), free(rows[b].label);
+    }
+    if (losses) {
+        FILE *f = fopen(losses, "w");
+        for (int s = 0; f && s < steps; s++) fprintf(f, "%s%.9g", s ? ", " : "[", loss[s]);
+        if (f) fprintf(f, "]\n"), fclose(f);
+    }
+    int first = steps > 2 ? 2 : 0;
+    qsort(seconds + first, (size_t)(steps - first), sizeof *seconds, by_size);
+    double median = seconds[first + (steps - first) / 2];
+    printf("migaki %s %s T=%d B=%d labels=%g keep=%s nf4=%d threads=%d isa=%s: %.1f tok/s, %.3f s/step, peak %.2f GB (arena %.2f), "
+           "open %.0f ms, loss %.4f -> %.4f\n",
+           mg_path_base(argv[1]), backend->compute, T, B, labels, keep, mo.quant != NULL, mg_threads(), mg_cpu_isa(), B * T / median, median,
+           (double)mg_process_memory_now().peak / 1e9, (double)arena / 1e9, opened * 1e3, loss[0], loss[steps - 1]);
+    return 0;
+}

@@ -1,0 +1,73 @@
+/* plan.c -- dry runs, and the choice of what to keep.
+ *
+ * The policies are ordered by memory: keep the results of products (norms and
+ * activations are redone, 1-2% of the time), and, from the first layer on, run
+ * whole blocks again (a third more time each).  More layers that run again never
+ * need more memory, so the number is found by bisection. */
+#include "train/plan.h"
+
+#include "base/machine.h"
+#include "train/step.h"
+
+enum { DRY_SPACE_BITS = 42, NODES_PER_LAYER = 96, NODES_BESIDE = 256 };
+
+size_t mg_plan_arena(const mg_model *m, const mg_backend *real, const mg_keep *keep, mg_plan_batch_fn batches, void *context,
+                     int *nodes) {
+    mg_backend null = mg_backend_null_for(real);
+    mg_arena   dry;
+    mg_tape    tape;
+    mg_error   err;
+    size_t     peak = 0;
+    *nodes = (int)m->c.layers * NODES_PER_LAYER + NODES_BESIDE;
+    mg_status st = mg_arena_open(&dry, (size_t)1 << DRY_SPACE_BITS, true, &err);
+    if (!st) st = mg_tape_open(&tape, &null, &dry, *nodes, &err);
+    MG_ASSERT(!st); /* address space and a few megabytes */
+    tape.keep = keep;
+    mg_batch b;
+    bool     evaluation;
+    for (int64_t i = 0; batches(context, i, &b, &evaluation); i++) {
+        double  loss = 0;
+        int64_t right;
+        if (evaluation)
+            st = mg_step_evaluate(&tape, m, &b, NULL, &loss, &right, &err);
+        else
+            st = mg_step_train(&tape, m, &b, 1, &loss, &err);
+        MG_ASSERT(!st);
+    }
+    peak = dry.peak;
+    mg_tape_close(&tape);
+    mg_arena_close(&dry);
+    return peak;
+}
+
+static void choose(mg_memory_plan *plan, int64_t layers, int rerun, mg_keep otherwise) {
+    for (int64_t i = 0; i < layers; i++) plan->keep[i] = i < rerun ? MG_KEEP_NONE : otherwise;
+    plan->rerun_layers = rerun;
+}
+
+mg_status mg_plan_memory(mg_memory_plan *plan, const mg_model *m, const mg_params *p, const mg_backend *real, int policy,
+                         size_t program, size_t limit, mg_plan_batch_fn batches, void *context, mg_error *err) {
+    int64_t layers = m->c.layers;
+    *plan = (mg_memory_plan){ .weights = m->weight_bytes, .program = program, .available = limit ? limit : mg_machine_available() };
+    plan->adapter = (size_t)p->count * sizeof(float);
+    plan->optimizer = 3 * plan->adapter;
+    size_t fixed = plan->weights + plan->adapter + plan->optimizer + plan->program;
+    int    low = policy == MG_PLAN_RERUN_ALL ? (int)layers : 0, high = policy == MG_PLAN_KEEP_ALL ? 0 : (int)layers;
+    /* the least number of layers that must run again; `low` first, because it usually fits */
+    for (int rerun = low;; rerun = (low + high) / 2) {
+        choose(plan, layers, rerun, policy == MG_PLAN_KEEP_ALL ? MG_KEEP_ALL : MG_KEEP_LINEAR);
+        plan->arena = mg_plan_arena(m, real, plan->keep, batches, context, &plan->nodes);
+        plan->total = fixed + plan->arena;
+        bool fits = plan->total <= plan->available;
+        if (fits && (rerun == low || rerun == high)) return MG_OK;
+        if (fits)
+            high = rerun;
+        else if (rerun == high)
+            break;
+        else
+            low = rerun + 1;
+        if (low > high) break;
+    }
+    return mg_fail(err, MG_NOFIT, "not enough memory: %.2f GB needed, %.2f GB free", (double)plan->total / 1e9,
+                   (double)plan->available / 1e9);
+}

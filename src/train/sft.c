@@ -1,0 +1,311 @@
+/* sft.c -- the loop: steps, evaluations, checkpoints, and when to stop.
+ *
+ *     loss of a step = - sum over its labelled tokens of log p(token) / number of them
+ *
+ * summed over all micro-batches of the step, so that 1 x 32, 8 x 4 and 32 x 1 are
+ * one and the same step.  What goes wrong on the way is said once and named: a
+ * loss that is not finite never reaches the weights, a full disk does not end
+ * the run, Ctrl-C saves first. */
+#include "base/machine.h"
+#include "train/sft_parts.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static bool stopped(const mg_trainer *r) { return r->listener->stop && *r->listener->stop; }
+
+__attribute__((format(printf, 2, 3))) static void warn(mg_trainer *r, const char *format, ...) {
+    char    text[1200];
+    va_list args;
+    if (!r->listener->warn) return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    r->listener->warn(r->listener->context, text);
+}
+
+/* ---- evaluation ---- */
+
+static mg_status evaluate(mg_trainer *r, mg_error *err) {
+    double    nll = 0;
+    int64_t   right = 0, labels = 0;
+    mg_status st = MG_OK;
+    int       n;
+    for (int64_t i = 0; !st && !stopped(r) && (n = mg_trainer_eval_batch(r, i)); i++) {
+        double  part = 0;
+        int64_t hits = 0;
+        st = mg_pack(&r->packed, r->list, n, err);
+        if (!st) st = mg_step_evaluate(&r->tape, r->bundle.model, &r->packed.batch, r->top, &part, &hits, err);
+        nll += part;
+        right += hits;
+        labels += r->packed.batch.n_labels;
+    }
+    if (st || stopped(r) || !labels) return st;
+    r->eval_loss = nll / (double)labels;
+    r->eval_accuracy = (double)right / (double)labels;
+    if (isnan(r->first_eval_loss)) r->first_eval_loss = r->eval_loss;
+    mg_metric m[] = { { "eval_loss", r->eval_loss }, { "eval_accuracy", r->eval_accuracy } };
+    mg_error  ignored;
+    if (mg_run_log(r->run, r->info.step, r->info.epoch, m, 2, &ignored)) warn(r, "%s", ignored.text);
+    if (r->listener->evaluated) r->listener->evaluated(r->listener->context, r->info.step, r->eval_loss, r->eval_accuracy);
+    return MG_OK;
+}
+
+/* Is the newest evaluation the best?  Counts those that are not. */
+static void judge(mg_trainer *r) {
+    bool   accuracy = strstr(r->o->metric_for_best_model, "accuracy");
+    double value = accuracy ? -r->eval_accuracy : r->eval_loss, best = accuracy ? -r->info.best_metric : r->info.best_metric;
+    if (!isfinite(value)) {
+        r->info.evals_without_improvement++;
+        return;
+    }
+    if (!r->info.has_best || value < best) {
+        bool enough = !r->info.has_best || best - value > r->o->early_stopping_threshold;
+        r->info.has_best = true;
+        r->info.best_metric = accuracy ? -value : value;
+        r->info.best_step = r->info.step;
+        r->info.evals_without_improvement = enough ? 0 : r->info.evals_without_improvement + 1;
+    } else
+        r->info.evals_without_improvement++;
+}
+
+/* ---- one step ---- */
+
+/* The samples of a step that went wrong, by line. */
+static void name_samples(mg_trainer *r, const mg_epoch *e, size_t begin, size_t end, char *out, size_t size) {
+    size_t n = 0;
+    *out = 0;
+    for (size_t i = begin; i < end; i++)
+        for (uint32_t k = e->micro_start[i]; k < e->micro_start[i + 1] && n + 24 < size; k++)
+            n += (size_t)snprintf(out + n, size - n, "%s%lld", n ? ", " : "", (long long)r->train.sample[e->order[k]].line);
+}
+
+static void count_step(const mg_trainer *r, const mg_epoch *e, size_t begin, size_t end, mg_sft_step *s) {
+    for (uint32_t k = e->micro_start[begin]; k < e->micro_start[end]; k++) {
+        const mg_sample *x = &r->train.sample[e->order[k]];
+        s->tokens += x->n;
+        s->labels += x->n_labels;
+    }
+}
+
+static mg_status one_step(mg_trainer *r, mg_sft_step *s, mg_error *err) {
+    size_t          begin, end;
+    const mg_epoch *e = mg_trainer_locate(r, r->info.step, &begin, &end, &s->epoch);
+    mg_status       st = MG_OK;
+    double          start = now();
+    s->total = r->total_steps;
+    s->learning_rate = r->o->learning_rate * r->schedule->factor(r->info.step, r->warmup, r->total_steps);
+    count_step(r, e, begin, end, s);
+    for (size_t i = begin; !st && i < end; i++) {
+        double loss = 0;
+        int    n = mg_trainer_micro(r, e, i);
+        st = mg_pack(&r->packed, r->list, n, err);
+        /* dropout: a stream of its own for every micro-batch of the run */
+        r->tape.step = (uint64_t)(r->info.step * r->o->gradient_accumulation_steps) + (i - begin);
+        if (!st && r->packed.batch.n_labels)
+            st = mg_step_train(&r->tape, r->bundle.model, &r->packed.batch, 1.0f / (float)s->labels, &loss, err);
+        s->loss += loss;
+    }
+    if (st) return st;
+    s->finite = isfinite(s->loss);
+    if (s->finite)
+        s->finite = mg_optimizer_update(r->optimizer, &r->params, r->backend, &r->settings, (float)s->learning_rate, r->info.step + 1,
+                                        &s->grad_norm);
+    else {
+        s->grad_norm = NAN;
+        mg_params_zero_grad(&r->params);
+    }
+    s->tokens_per_second = (double)s->tokens / (now() - start);
+    if (!s->finite) {
+        char lines[256];
+        name_samples(r, e, begin, end, lines, sizeof lines);
+        r->skipped_updates++;
+        warn(r, "step %lld: loss or gradient is not finite; the update is left out (lines %s of the training data)",
+             (long long)r->info.step + 1, lines);
+    }
+    r->info.step++;
+    r->info.epoch = s->epoch;
+    r->info.tokens += s->tokens;
+    r->info.data_position += (int64_t)(e->micro_start[end] - e->micro_start[begin]);
+    s->step = r->info.step;
+    return MG_OK;
+}
+
+/* A loss far above what it was is worth a line: a bad sample, or too high a learning rate. */
+static void watch_for_spike(mg_trainer *r, const mg_sft_step *s, double *mean) {
+    enum { QUIET_STEPS = 20 };
+    if (!isfinite(s->loss)) return;
+    if (s->step > QUIET_STEPS && s->loss > 3 * *mean + 1) {
+        size_t          begin, end;
+        double          epoch;
+        char            lines[256];
+        const mg_epoch *e = mg_trainer_locate(r, s->step - 1, &begin, &end, &epoch);
+        name_samples(r, e, begin, end, lines, sizeof lines);
+        warn(r, "step %lld: the loss jumped to %.3f (before: about %.3f; lines %s of the training data)", (long long)s->step, s->loss, *mean,
+             lines);
+    }
+    *mean = *mean > 0 ? 0.9 * *mean + 0.1 * s->loss : s->loss;
+}
+
+/* ---- the loop ---- */
+
+static bool due(int64_t every, int64_t step, bool epoch_ended, int64_t total) {
+    return step == total || (every > 0 ? step % every == 0 : epoch_ended);
+}
+
+static bool ends_epoch(const mg_trainer *r, int64_t step) {
+    for (int64_t i = 1; i <= r->n_epochs; i++)
+        if (r->epoch_first[i] == step) return true;
+    return false;
+}
+
+static void log_step(mg_trainer *r, const mg_sft_step *s) {
+    mg_metric m[] = { { "loss", s->loss }, { "learning_rate", s->learning_rate }, { "grad_norm", s->grad_norm },
+                      { "tokens_per_second", s->tokens_per_second } };
+    mg_error  err;
+    if (mg_run_log(r->run, s->step, s->epoch, m, 4, &err)) warn(r, "%s", err.text);
+}
+
+/* A checkpoint that cannot be written is said, and tried again with the next one. */
+static void try_save(mg_trainer *r, bool *saved) {
+    mg_error err;
+    *saved = !mg_trainer_save(r, &err);
+    if (!*saved) warn(r, "%s", err.text);
+}
+
+static mg_status loop(mg_trainer *r, mg_sft_result *out, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    double    begin = now(), mean = 0;
+    int64_t   first = r->info.step;
+    bool      saved = true;
+    mg_status st = r->eval.n && !r->info.step ? evaluate(r, err) : MG_OK;
+    while (!st && r->info.step < r->total_steps && !stopped(r)) {
+        mg_sft_step s = { .eval_loss = r->eval_loss, .eval_accuracy = r->eval_accuracy };
+        st = one_step(r, &s, err);
+        if (st) break;
+        s.seconds_left = (now() - begin) / (double)(s.step - first) * (double)(r->total_steps - s.step);
+        out->last_loss = s.loss;
+        watch_for_spike(r, &s, &mean);
+        log_step(r, &s);
+        if (r->listener->step) r->listener->step(r->listener->context, &s);
+        bool epoch_ended = ends_epoch(r, s.step), save = due(o->save_steps, s.step, epoch_ended, r->total_steps);
+        if (r->eval.n && (o->eval_steps ? due(o->eval_steps, s.step, false, r->total_steps) : save)) {
+            st = evaluate(r, err);
+            if (!st && !stopped(r)) judge(r);
+            bool enough = o->early_stopping_patience && r->info.evals_without_improvement >= o->early_stopping_patience;
+            if (enough) {
+                out->stopped_early = true;
+                save = true;
+            }
+            /* the best so far must be on disk to be taken at the end */
+            save |= o->load_best_model_at_end && r->info.has_best && r->info.best_step == s.step;
+        }
+        saved = false;
+        if (!st && save) try_save(r, &saved);
+        if (out->stopped_early) break;
+    }
+    out->stopped_by_user = stopped(r);
+    if (!st && !saved) st = mg_trainer_save(r, err); /* the last word must be on disk */
+    out->seconds = now() - begin;
+    return st;
+}
+
+/* ---- the end ---- */
+
+static mg_status take_best(mg_trainer *r, mg_error *err) {
+    char name[1200];
+    if (!r->o->load_best_model_at_end || !r->info.has_best || r->info.best_step == r->info.step) return MG_OK;
+    snprintf(name, sizeof name, "%s/checkpoint-%lld", mg_run_folder(r->run), (long long)r->info.best_step);
+    return mg_adapter_load(r->adapter, name, err);
+}
+
+static mg_status write_records(mg_trainer *r, const mg_sft_result *out, const char *config_yaml, mg_error *err) {
+    mg_run_state state = { .step = r->info.step, .max_steps = r->total_steps, .epoch = r->info.epoch,
+                           .num_train_epochs = r->o->num_train_epochs, .train_batch_size = r->o->per_device_train_batch_size,
+                           .tokens = r->info.tokens, .has_best = r->info.has_best, .best_metric = r->info.best_metric,
+                           .best_step = r->info.best_step, .status = out->stopped_by_user ? "stopped" : "finished" };
+    mg_metric train[] = { { "train_loss", out->last_loss }, { "train_runtime", out->seconds }, { "train_steps", (double)r->info.step },
+                          { "train_tokens", (double)r->info.tokens }, { "peak_memory_bytes", (double)out->peak_bytes } };
+    mg_metric eval[] = { { "eval_loss", r->eval_loss }, { "eval_accuracy", r->eval_accuracy }, { "eval_loss_before", r->first_eval_loss } };
+    mg_run_card card = { .base_model = r->o->model_name_or_path, .dataset = r->o->dataset.n ? r->o->dataset.item[0] : "", .lora_r = r->adapter->c.r,
+                         .lora_alpha = (double)r->adapter->c.alpha, .train_samples = (int64_t)r->train.n, .eval_samples = (int64_t)r->eval.n,
+                         .eval_loss_before = r->first_eval_loss, .eval_loss_after = r->eval_loss, .config_yaml = config_yaml };
+    mg_metric all[8];
+    memcpy(all, train, sizeof train);
+    memcpy(all + 5, eval, sizeof eval);
+    mg_status st = mg_run_write_results(r->run, "train_results.json", train, 5, err);
+    if (!st && r->eval.n) st = mg_run_write_results(r->run, "eval_results.json", eval, 3, err);
+    if (!st) st = mg_run_write_results(r->run, "all_results.json", all, r->eval.n ? 8 : 5, err);
+    if (!st) st = mg_run_write_figures(r->run, err);
+    if (!st) st = mg_run_write_card(r->run, &card, &state, err);
+    return st ? st : mg_run_write_state(r->run, &state, err);
+}
+
+static mg_status open_run(mg_trainer *r, const char *config_yaml, int argc, char *const *argv, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    mg_status             st;
+    if (o->resume_from_checkpoint)
+        st = mg_run_open(&r->run, o->output_dir, err);
+    else
+        st = mg_run_create(&r->run, o->output_dir, o->run_name, o->model_name_or_path, "sft", err);
+    if (st) return st;
+    snprintf(r->info.run_id, sizeof r->info.run_id, "%s", mg_run_id(r->run));
+    if (o->resume_from_checkpoint) {
+        mg_checkpoint_clean(mg_run_folder(r->run));
+        return mg_trainer_restore(r, o->resume_from_checkpoint, err);
+    }
+    st = mg_run_write(r->run, "config.yaml", config_yaml, strlen(config_yaml), err);
+    return st ? st : mg_run_write_environment(r->run, 0, argc, argv, err);
+}
+
+mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int argc, char *const *argv, const mg_sft_listener *listener,
+                       mg_sft_result *result, mg_error *err) {
+    mg_trainer    r = { .o = o, .listener = listener };
+    mg_sft_result out = { .first_eval_loss = NAN, .last_eval_loss = NAN, .best_eval_loss = NAN, .last_loss = NAN };
+    mg_status     st = mg_trainer_open(&r, err);
+    if (!st) st = mg_trainer_plan(&r, err);
+    if (st == MG_NOFIT) mg_trainer_facts(&r);
+    if (!st) st = mg_trainer_allocate(&r, err);
+    if (!st) st = mg_trainer_make_identity(&r, err);
+    if (!st) st = open_run(&r, config_yaml, argc, argv, err);
+    if (st) goto done;
+    mg_trainer_facts(&r);
+    st = loop(&r, &out, err);
+    if (!st && !out.stopped_by_user) st = take_best(&r, err);
+    if (!st) st = mg_trainer_write_model(&r, err);
+    out.steps = r.info.step;
+    out.tokens = r.info.tokens;
+    out.best_step = r.info.has_best ? r.info.best_step : -1;
+    out.first_eval_loss = r.first_eval_loss;
+    out.last_eval_loss = r.eval_loss;
+    out.best_eval_loss = r.info.has_best ? r.info.best_metric : NAN;
+    out.peak_bytes = mg_process_memory_now().peak;
+    out.planned_bytes = r.plan.total;
+    if (!st) st = write_records(&r, &out, config_yaml, err);
+    snprintf(out.folder, sizeof out.folder, "%s", mg_run_folder(r.run));
+    if (!st) *result = out;
+    if (!st && out.stopped_by_user)
+        st = mg_fail(err, MG_STOPPED, "stopped at step %lld of %lld; go on with: migaki resume %s", (long long)out.steps,
+                     (long long)r.total_steps, out.folder);
+done:
+    mg_trainer_close(&r);
+    return st;
+}
+
+mg_status mg_sft_plan(const mg_sft_options *o, const mg_sft_listener *listener, mg_error *err) {
+    mg_trainer r = { .o = o, .listener = listener };
+    mg_status  st = mg_trainer_open(&r, err);
+    if (!st) st = mg_trainer_plan(&r, err);
+    if (!st || st == MG_NOFIT) mg_trainer_facts(&r);
+    mg_trainer_close(&r);
+    return st;
+}

@@ -1,0 +1,64 @@
+/* sft_parts.h -- what the files of the trainer share; for them alone. */
+#ifndef MG_TRAIN_SFT_PARTS_H
+#define MG_TRAIN_SFT_PARTS_H
+
+#include "data/batch.h"
+#include "optim/optimizer.h"
+#include "train/checkpoint.h"
+#include "train/sft.h"
+#include "train/step.h"
+
+typedef struct mg_trainer {
+    const mg_sft_options  *o;
+    const mg_sft_listener *listener;
+    mg_bundle         bundle;
+    const mg_backend *backend;
+    mg_params         params;
+    mg_adapter       *adapter;
+    mg_dataset        train, eval;
+
+    /* the schedule of the whole run: every micro-batch of every epoch, made before step 0 */
+    mg_epoch *epoch;
+    int64_t  *epoch_first; /* [n_epochs + 1] first step of each epoch */
+    int64_t   n_epochs, total_steps, warmup;
+    int64_t   tokens_per_epoch;
+    const mg_schedule    *schedule;
+    const mg_optimizer   *optimizer;
+    mg_optimizer_settings settings;
+
+    mg_memory_plan plan;
+    mg_arena       mem;
+    mg_tape        tape;
+    mg_packed      packed;
+    const mg_sample **list; /* samples of the micro-batch at hand */
+    int32_t        *top;    /* most likely tokens, for accuracy in evaluations */
+
+    mg_run            *run;
+    mg_checkpoint_info info; /* position, best, patience: what MANIFEST keeps */
+    mg_buf             identity; /* JSON object of everything that must agree on resume */
+    double             eval_loss, eval_accuracy, first_eval_loss;
+    int64_t            skipped_updates;
+} mg_trainer;
+
+/* sft_setup.c */
+mg_status mg_trainer_open(mg_trainer *r, mg_error *err); /* model, data, adapter, schedule */
+mg_status mg_trainer_plan(mg_trainer *r, mg_error *err); /* memory; tells the facts also when it does not fit */
+mg_status mg_trainer_allocate(mg_trainer *r, mg_error *err);
+void      mg_trainer_facts(const mg_trainer *r);
+void      mg_trainer_close(mg_trainer *r);
+
+/* Samples of micro-batch i of an epoch into r->list; the number of them. */
+int mg_trainer_micro(mg_trainer *r, const mg_epoch *e, size_t i);
+/* Samples of evaluation batch i; 0: there is no such batch. */
+int mg_trainer_eval_batch(mg_trainer *r, int64_t i);
+/* The epoch of a step and the micro-batches [*begin, *end) that make it up. */
+const mg_epoch *mg_trainer_locate(const mg_trainer *r, int64_t step, size_t *begin, size_t *end, double *epoch);
+
+/* sft_state.c */
+mg_status mg_trainer_save(mg_trainer *r, mg_error *err);    /* a checkpoint of r->info.step, then rotation */
+mg_status mg_trainer_restore(mg_trainer *r, const char *which, mg_error *err); /* "last" or a checkpoint folder */
+mg_status mg_trainer_write_model(mg_trainer *r, mg_error *err); /* adapter, tokenizer, template into the run folder */
+mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err);
+size_t    mg_trainer_checkpoint_bytes(const mg_trainer *r);
+
+#endif

@@ -1,0 +1,408 @@
+/* sft_setup.c -- everything before step 0: model, data, adapter, schedule of batches, memory. */
+#include "base/file.h"
+#include "base/machine.h"
+#include "base/thread.h"
+#include "train/sft_parts.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Scratch of the kernels (some megabytes a thread) and what the GEMM library compiles and keeps; measured. */
+enum { LIBRARY_BYTES = 24 << 20, SCRATCH_BYTES = 4 << 20 };
+
+static const mg_on_trouble on_truncation[] = {
+    [MG_TRUNCATION_REFUSE] = MG_TROUBLE_REFUSE, [MG_TRUNCATION_DROP] = MG_TROUBLE_DROP, [MG_TRUNCATION_CUT] = MG_TROUBLE_KEEP
+};
+static const mg_on_trouble on_strict[] = { [MG_STRICT_REFUSE] = MG_TROUBLE_REFUSE, [MG_STRICT_DROP] = MG_TROUBLE_DROP };
+
+/* ---- data ---- */
+
+/* A folder stands for the file in it that is called train.* or valid.*; others stand for themselves. */
+static char *file_of(const char *path, const char *const *stems) {
+    static const char *const endings[] = { "jsonl", "json", "csv", "tsv" };
+    if (!mg_is_folder(path)) return mg_strdup(path);
+    for (; *stems; stems++)
+        for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+            char name[64];
+            snprintf(name, sizeof name, "%s.%s", *stems, endings[i]);
+            char *full = mg_path_join(path, name);
+            if (!full || mg_is_file(full)) return full;
+            free(full);
+        }
+    return NULL;
+}
+
+/* Samples of `more` go behind those of `all`; the counts are added. */
+static mg_status append(mg_dataset *all, mg_dataset *more, const char *path, mg_error *err) {
+    if (!all->form) {
+        *all = *more;
+        *more = (mg_dataset){ 0 };
+        return MG_OK;
+    }
+    if (!MG_GROW(all->sample, all->cap, all->n + more->n)) return mg_fail(err, MG_NOMEM, "%s: no memory for %zu samples", path, more->n);
+    memcpy(all->sample + all->n, more->sample, more->n * sizeof *more->sample);
+    all->n += more->n;
+    more->n = 0; /* the samples have moved */
+    all->read += more->read;
+    all->bad_lines += more->bad_lines;
+    all->truncated += more->truncated;
+    all->dropped += more->dropped;
+    all->empty_masks += more->empty_masks;
+    all->tokens += more->tokens;
+    all->labelled += more->labelled;
+    mg_buf_add(&all->notes, more->notes.data, more->notes.len);
+    return MG_OK;
+}
+
+static mg_status read_files(mg_trainer *r, const mg_list *files, const char *const *stems, mg_dataset *out, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    mg_data_options d = { .max_length = (int32_t)o->max_length, .assistant_only_loss = o->assistant_only_loss,
+                          .completion_only_loss = o->completion_only_loss, .append_eos = o->append_eos,
+                          .on_truncation = on_truncation[o->truncation], .on_empty_mask = on_strict[o->empty_mask],
+                          .on_bad_line = on_strict[o->bad_lines], .max_samples = o->max_samples };
+    mg_status st = MG_OK;
+    for (size_t i = 0; !st && i < files->n; i++) {
+        mg_dataset one = { 0 };
+        char      *path = file_of(files->item[i], stems);
+        if (!path)
+            st = mg_fail(err, MG_NOTFOUND, "%s: has no %s.jsonl, .json, .csv or .tsv", files->item[i], stems[0]);
+        else
+            st = mg_dataset_load(&one, path, &d, &r->bundle.chat, err);
+        if (!st) st = append(out, &one, files->item[i], err);
+        mg_dataset_free(&one);
+        free(path);
+    }
+    if (!st && files->n && !out->n)
+        st = mg_fail(err, MG_DATA, "%s: no sample is left to train on (%lld read, %lld dropped)", files->item[0], (long long)out->read,
+                     (long long)out->dropped);
+    return st;
+}
+
+static const char *const train_stems[] = { "train", NULL }, *const valid_stems[] = { "valid", "validation", "eval", "test", NULL };
+
+/* Validation data: given, split off, or beside the training file in its folder. */
+static mg_status read_data(mg_trainer *r, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    mg_status             st = read_files(r, &o->dataset, train_stems, &r->train, err);
+    if (st) return st;
+    if (o->eval_dataset.n) return read_files(r, &o->eval_dataset, valid_stems, &r->eval, err);
+    if (o->val_size > 0) return mg_dataset_split(&r->train, o->val_size, (uint64_t)o->seed, &r->eval, err);
+    char *beside = mg_is_folder(o->dataset.item[0]) ? file_of(o->dataset.item[0], valid_stems) : NULL;
+    if (!beside) return MG_OK;
+    mg_list one = { .item = &beside, .n = 1 };
+    st = read_files(r, &one, valid_stems, &r->eval, err);
+    free(beside);
+    return st;
+}
+
+/* ---- schedule ---- */
+
+static mg_status make_schedule(mg_trainer *r, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    mg_batch_options      b = { .seed = (uint64_t)o->seed, .shuffle = o->shuffle, .packing = o->packing,
+                                .per_device_batch_size = (int32_t)o->per_device_train_batch_size,
+                                .gradient_accumulation_steps = (int32_t)o->gradient_accumulation_steps, .max_length = (int32_t)o->max_length };
+    double  epochs = o->max_steps > 0 ? 1e9 : o->num_train_epochs;
+    size_t  cap = 0, cap_first = 0;
+    mg_status st = MG_OK;
+    while (!st && (double)r->n_epochs < epochs && (o->max_steps < 0 || r->total_steps < o->max_steps)) {
+        if (!MG_GROW(r->epoch, cap, (size_t)r->n_epochs + 1) || !MG_GROW(r->epoch_first, cap_first, (size_t)r->n_epochs + 2))
+            return mg_fail(err, MG_NOMEM, "no memory for the order of %zu samples", r->train.n);
+        r->epoch[r->n_epochs] = (mg_epoch){ 0 };
+        st = mg_plan_epoch(&r->epoch[r->n_epochs], &r->train, &b, (uint64_t)r->n_epochs, err);
+        if (st) break;
+        double part = fmin(epochs - (double)r->n_epochs, 1);
+        r->epoch_first[r->n_epochs] = r->total_steps;
+        r->total_steps += (int64_t)ceil(part * (double)r->epoch[r->n_epochs].n_steps);
+        r->epoch_first[++r->n_epochs] = r->total_steps;
+    }
+    if (o->max_steps > 0 && r->total_steps > o->max_steps) r->total_steps = o->max_steps;
+    r->warmup = o->warmup_steps < 1 ? (int64_t)ceil(o->warmup_steps * (double)r->total_steps) : (int64_t)o->warmup_steps;
+    r->tokens_per_epoch = r->train.tokens;
+    return st;
+}
+
+const mg_epoch *mg_trainer_locate(const mg_trainer *r, int64_t step, size_t *begin, size_t *end, double *epoch) {
+    int64_t e = 0;
+    while (step >= r->epoch_first[e + 1]) e++;
+    const mg_epoch *found = &r->epoch[e];
+    size_t          n, at = (size_t)(step - r->epoch_first[e]);
+    mg_epoch_step(found, at, begin, &n);
+    *end = *begin + n;
+    *epoch = (double)e + (double)(at + 1) / (double)found->n_steps;
+    return found;
+}
+
+int mg_trainer_micro(mg_trainer *r, const mg_epoch *e, size_t i) {
+    int n = 0;
+    for (uint32_t k = e->micro_start[i]; k < e->micro_start[i + 1]; k++) r->list[n++] = &r->train.sample[e->order[k]];
+    return n;
+}
+
+int mg_trainer_eval_batch(mg_trainer *r, int64_t i) {
+    int64_t size = r->o->per_device_train_batch_size, first = i * size;
+    int     n = 0;
+    for (int64_t k = first; k < first + size && k < (int64_t)r->eval.n; k++) r->list[n++] = &r->eval.sample[k];
+    return n;
+}
+
+/* ---- opening ---- */
+
+static mg_status choose_backend(mg_trainer *r, mg_error *err) {
+    int want = r->o->dtype;
+    r->backend = mg_backend_find(want == MG_DTYPE_FLOAT32 || (want == MG_DTYPE_AUTO && !mg_cpu_has_bf16()) ? "cpu" : "cpu_bf16");
+    if (!r->backend)
+        return mg_fail(err, MG_DEVICE, "this CPU has no bfloat16 arithmetic (AVX512-BF16 or AMX); use --dtype float32 or leave it out");
+    return MG_OK;
+}
+
+static mg_status open_model(mg_trainer *r, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    mg_model_options      mo = { .positions = o->max_length };
+    if (o->load_in_4bit) {
+        mo.quant = o->bnb_4bit_quant_type == MG_QUANT_NF4 ? &mg_format_nf4 : &mg_format_fp4;
+        mo.quant_block = (int)o->bnb_4bit_blocksize;
+        mo.quant_nested = o->use_bnb_nested_quant;
+    }
+    return mg_bundle_open(&r->bundle, o->model_name_or_path, &mo, o->chat_template, err);
+}
+
+static mg_status join_targets(const mg_list *list, char *out, size_t size, mg_error *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < list->n; i++) n += (size_t)snprintf(out + n, n < size ? size - n : 0, "%s%s", i ? "," : "", list->item[i]);
+    return n < size ? MG_OK : mg_fail(err, MG_CONFIG, "lora_target_modules is too long");
+}
+
+static mg_status attach_adapter(mg_trainer *r, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    mg_adapter_config     c = { .method = mg_method_find("lora"), .r = (int)o->lora_r, .alpha = (float)o->lora_alpha,
+                                .dropout = (float)o->lora_dropout, .rslora = o->use_rslora };
+    mg_status st = join_targets(&o->lora_target_modules, c.targets, sizeof c.targets, err);
+    if (!st && o->adapter) {
+        st = mg_adapter_read_config(&c, o->adapter, err);
+        c.dropout = (float)o->lora_dropout;
+    }
+    snprintf(c.base, sizeof c.base, "%s", r->bundle.path);
+    if (!st) st = mg_adapter_attach(&r->adapter, &c, &r->bundle.model->net, &r->params, err);
+    return st;
+}
+
+static mg_status check_ids(const mg_trainer *r, const mg_dataset *d, mg_error *err) {
+    for (size_t i = 0; i < d->n; i++)
+        for (int32_t k = 0; k < d->sample[i].n; k++) {
+            int32_t id = d->sample[i].ids[k], label = d->sample[i].label[k];
+            if (id < 0 || id >= r->bundle.model->c.vocab || label >= r->bundle.model->c.vocab)
+                return mg_fail(err, MG_DATA, "line %lld: the token %d is outside the model's vocabulary of %lld", (long long)d->sample[i].line,
+                               id, (long long)r->bundle.model->c.vocab);
+        }
+    return MG_OK;
+}
+
+mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    mg_threads_start((int)o->threads);
+    static const char *const schedules[] = { [MG_LR_COSINE] = "cosine", [MG_LR_LINEAR] = "linear", [MG_LR_CONSTANT] = "constant",
+                                             [MG_LR_CONSTANT_WITH_WARMUP] = "constant_with_warmup" };
+    r->schedule = mg_schedule_find(schedules[o->lr_scheduler_type]);
+    r->optimizer = mg_optimizer_find("adamw");
+    r->settings = (mg_optimizer_settings){ (float)o->adam_beta1, (float)o->adam_beta2, (float)o->adam_epsilon, (float)o->weight_decay,
+                                           (float)o->max_grad_norm };
+    r->eval_loss = r->eval_accuracy = r->first_eval_loss = NAN;
+    mg_status st = choose_backend(r, err);
+    if (!st) st = open_model(r, err);
+    if (!st) st = read_data(r, err);
+    if (!st) st = check_ids(r, &r->train, err);
+    if (!st) st = check_ids(r, &r->eval, err);
+    if (!st) st = attach_adapter(r, err);
+    if (!st) st = make_schedule(r, err);
+    if (st) return st;
+    r->list = mg_calloc(r->train.n + (size_t)o->per_device_train_batch_size, sizeof *r->list);
+    return r->list ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for a list of %zu samples", r->train.n);
+}
+
+/* ---- memory ---- */
+
+/* The micro-batches that can be the largest: the leaders by tokens, by labels and by longest sample.
+ * A dry run of each costs some 50 us, so the rest is not looked at. */
+enum { LEADERS = 48, KEYS = 3 };
+typedef struct { const mg_epoch *epoch; size_t micro; int64_t key[KEYS]; } candidate;
+typedef struct { mg_trainer *r; candidate lead[KEYS][LEADERS]; int n[KEYS]; int64_t cut_to; int64_t limit_batch; mg_sample *cut; } candidates;
+
+static void measure(mg_trainer *r, int n, int64_t key[KEYS]) {
+    key[0] = key[1] = key[2] = 0;
+    for (int i = 0; i < n; i++) {
+        key[0] += r->list[i]->n;
+        key[1] += r->list[i]->n_labels;
+        if (r->list[i]->n > key[2]) key[2] = r->list[i]->n;
+    }
+}
+
+static void offer(candidates *c, const candidate *x) {
+    for (int k = 0; k < KEYS; k++) {
+        int at = c->n[k];
+        while (at > 0 && c->lead[k][at - 1].key[k] < x->key[k]) at--;
+        if (at == LEADERS) continue;
+        if (c->n[k] < LEADERS) c->n[k]++;
+        memmove(&c->lead[k][at + 1], &c->lead[k][at], (size_t)(c->n[k] - at - 1) * sizeof *x);
+        c->lead[k][at] = *x;
+    }
+}
+
+static void collect(candidates *c) {
+    mg_trainer *r = c->r;
+    for (int64_t e = 0; e < r->n_epochs; e++)
+        for (size_t i = 0; i < r->epoch[e].n_micro; i++) {
+            candidate x = { &r->epoch[e], i, { 0 } };
+            measure(r, mg_trainer_micro(r, x.epoch, i), x.key);
+            offer(c, &x);
+        }
+}
+
+/* What a batch would be with shorter samples or fewer of them: the price of a way out. */
+static int shrink(candidates *c, int n) {
+    if (c->limit_batch && n > c->limit_batch) n = (int)c->limit_batch;
+    for (int i = 0; c->cut_to && i < n; i++) {
+        c->cut[i] = *c->r->list[i];
+        if (c->cut[i].n > c->cut_to) {
+            c->cut[i].n = (int32_t)c->cut_to;
+            c->cut[i].n_labels = 0;
+            for (int32_t k = 1; k < c->cut[i].n; k++) c->cut[i].n_labels += c->cut[i].label[k] != MG_IGNORE;
+        }
+        c->r->list[i] = &c->cut[i];
+    }
+    return n;
+}
+
+static bool next_candidate(void *context, int64_t i, mg_batch *b, bool *evaluation) {
+    candidates *c = context;
+    mg_trainer *r = c->r;
+    mg_error    err;
+    int         n = 0;
+    for (int k = 0; k < KEYS; k++) {
+        if (i < c->n[k]) {
+            n = mg_trainer_micro(r, c->lead[k][i].epoch, c->lead[k][i].micro);
+            break;
+        }
+        i -= c->n[k];
+    }
+    *evaluation = n == 0;
+    if (!n) n = mg_trainer_eval_batch(r, i);
+    if (n) n = shrink(c, n);
+    if (!n || mg_pack(&r->packed, r->list, n, &err)) return false;
+    *b = r->packed.batch;
+    return true;
+}
+
+static double gigabytes(size_t bytes) { return (double)bytes / 1e9; }
+
+/* Ways out of a plan that does not fit, each with its price. */
+static void ways_out(mg_trainer *r, candidates *c, mg_error *err) {
+    const mg_memory_plan *p = &r->plan;
+    mg_buf                b = { 0 };
+    int                   nodes, n = 0;
+    size_t                fixed = p->total - p->arena;
+    mg_buf_printf(&b, "%s\n  weights %.2f · LoRA %.2f · gradients+optimizer %.2f · activations %.2f · rest %.2f", err->text,
+                  gigabytes(p->weights), gigabytes(p->adapter), gigabytes(p->optimizer), gigabytes(p->arena), gigabytes(p->program));
+    mg_keep all_again[MG_CONFIG_LAYERS];
+    for (int i = 0; i < MG_CONFIG_LAYERS; i++) all_again[i] = MG_KEEP_NONE;
+    if (r->o->gradient_checkpointing == MG_NO) {
+        size_t arena = mg_plan_arena(r->bundle.model, r->backend, all_again, next_candidate, c, &nodes);
+        mg_buf_printf(&b, "\n  way %d  --gradient_checkpointing auto → %.2f GB (speed about −25%%)", ++n, gigabytes(fixed + arena));
+    }
+    if (r->o->per_device_train_batch_size > 1) {
+        c->limit_batch = 1;
+        size_t arena = mg_plan_arena(r->bundle.model, r->backend, all_again, next_candidate, c, &nodes);
+        c->limit_batch = 0;
+        mg_buf_printf(&b, "\n  way %d  --per_device_train_batch_size 1 --gradient_accumulation_steps %lld → %.2f GB (same result)", ++n,
+                      (long long)(r->o->per_device_train_batch_size * r->o->gradient_accumulation_steps), gigabytes(fixed + arena));
+    }
+    c->cut_to = r->o->max_length / 2;
+    size_t arena = mg_plan_arena(r->bundle.model, r->backend, all_again, next_candidate, c, &nodes);
+    int64_t longer = 0;
+    for (size_t i = 0; i < r->train.n; i++) longer += r->train.sample[i].n > c->cut_to;
+    mg_buf_printf(&b, "\n  way %d  --max_length %lld → %.2f GB (%.1f%% of the samples are longer)", ++n, (long long)c->cut_to,
+                  gigabytes(fixed + arena), 100.0 * (double)longer / (double)r->train.n);
+    c->cut_to = 0;
+    if (!r->o->load_in_4bit && !r->bundle.model->from_gguf)
+        mg_buf_printf(&b, "\n  way %d  --load_in_4bit → about %.2f GB", ++n,
+                      gigabytes(p->total - p->weights + (size_t)((double)r->bundle.model->parameters * 0.56)));
+    if (!b.failed) {
+        size_t len = b.len < sizeof err->text ? b.len : sizeof err->text - 1;
+        memcpy(err->text, b.data, len);
+        err->text[len] = 0;
+    }
+    mg_buf_free(&b);
+}
+
+mg_status mg_trainer_plan(mg_trainer *r, mg_error *err) {
+    static const int  policies[] = { [MG_AUTO] = MG_PLAN_AUTO, [MG_YES] = MG_PLAN_RERUN_ALL, [MG_NO] = MG_PLAN_KEEP_ALL };
+    candidates       *c = mg_calloc(1, sizeof *c);
+    mg_process_memory now = mg_process_memory_now();
+    size_t            copied = r->bundle.model->copied_bytes;
+    size_t program = (now.anonymous > copied ? now.anonymous - copied : 0) + now.mapped + LIBRARY_BYTES +
+                     (size_t)mg_threads() * SCRATCH_BYTES;
+    mg_sample *cut = mg_calloc(r->train.n + (size_t)r->o->per_device_train_batch_size, sizeof *cut);
+    if (!c || !cut) {
+        free(c);
+        free(cut);
+        return mg_fail(err, MG_NOMEM, "no memory for a plan");
+    }
+    c->r = r;
+    c->cut = cut;
+    collect(c);
+    mg_status st = mg_plan_memory(&r->plan, r->bundle.model, &r->params, r->backend, policies[r->o->gradient_checkpointing], program,
+                                  (size_t)r->o->memory_limit, next_candidate, c, err);
+    if (st == MG_NOFIT) ways_out(r, c, err);
+    free(cut);
+    free(c);
+    return st;
+}
+
+mg_status mg_trainer_allocate(mg_trainer *r, mg_error *err) {
+    mg_status st = mg_params_seal(&r->params, &mg_format_f32, err);
+    if (!st) st = mg_params_add_moments(&r->params, err);
+    if (!st && r->o->adapter)
+        st = mg_adapter_load(r->adapter, r->o->adapter, err);
+    else if (!st)
+        mg_adapter_init(r->adapter, (uint64_t)r->o->seed);
+    if (!st) st = mg_arena_open(&r->mem, r->plan.arena, false, err);
+    if (!st) st = mg_tape_open(&r->tape, r->backend, &r->mem, r->plan.nodes, err);
+    int64_t most = 1;
+    for (size_t i = 0; i < r->eval.n; i++) most = r->eval.sample[i].n_labels > most ? r->eval.sample[i].n_labels : most;
+    r->top = st ? NULL : mg_calloc((size_t)(most * r->o->per_device_train_batch_size), sizeof *r->top);
+    if (!st && !r->top) st = mg_fail(err, MG_NOMEM, "no memory for an evaluation");
+    r->tape.keep = r->plan.keep;
+    r->tape.seed = (uint64_t)r->o->seed;
+    return st;
+}
+
+void mg_trainer_facts(const mg_trainer *r) {
+    if (!r->listener->facts) return;
+    mg_sft_facts f = { .bundle = &r->bundle, .adapter = r->adapter, .backend = r->backend, .plan = &r->plan, .train = &r->train,
+                       .eval = r->eval.n ? &r->eval : NULL, .total_steps = r->total_steps,
+                       .steps_per_epoch = r->n_epochs ? (int64_t)r->epoch[0].n_steps : 0, .start_step = r->info.step,
+                       .tokens_per_epoch = r->tokens_per_epoch, .checkpoint_bytes = mg_trainer_checkpoint_bytes(r),
+                       .threads = mg_threads(), .run_folder = r->run ? mg_run_folder(r->run) : NULL };
+    r->listener->facts(r->listener->context, &f);
+}
+
+void mg_trainer_close(mg_trainer *r) {
+    for (int64_t i = 0; i < r->n_epochs; i++) mg_epoch_free(&r->epoch[i]);
+    free(r->epoch);
+    free(r->epoch_first);
+    free(r->list);
+    free(r->top);
+    mg_packed_free(&r->packed);
+    mg_tape_close(&r->tape);
+    mg_arena_close(&r->mem);
+    if (r->adapter) mg_adapter_detach(r->adapter, &r->bundle.model->net);
+    mg_params_free(&r->params);
+    mg_dataset_free(&r->train);
+    mg_dataset_free(&r->eval);
+    mg_run_close(r->run);
+    mg_bundle_close(&r->bundle);
+    mg_buf_free(&r->identity);
+    *r = (mg_trainer){ 0 };
+}
