@@ -84,6 +84,12 @@ mg_origin mg_options_origin(const mg_options *o, const char *name) {
     return s->origin;
 }
 
+void mg_options_value(mg_buf *b, const mg_options *o, const char *name) {
+    const mg_option_slot *s = slot_named(o, name);
+    MG_ASSERT(s != NULL);
+    s->row->type->print(b, s->field, s->row);
+}
+
 /* Optimal string alignment distance of a[na] to b[nb], in folded characters. */
 static int distance(const char *a, size_t na, const char *b, size_t nb) {
     int row[3][KEY_MAX + 1];

@@ -121,6 +121,8 @@ mg_status mg_options_set(mg_options *o, const char *name, const char *text, cons
 
 /* The row of a canonical name or alias, NULL: none.  `_` and `-` equal. */
 const mg_option *mg_options_find(const mg_options *o, const char *name);
+/* The value as config.yaml has it, appended; canonical name. */
+void             mg_options_value(mg_buf *b, const mg_options *o, const char *name);
 mg_origin        mg_options_origin(const mg_options *o, const char *name); /* canonical name */
 /* Notes collected while reading, one line each, translated; "" when there are none. */
 const char *mg_options_notes(const mg_options *o);

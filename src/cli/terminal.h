@@ -29,7 +29,6 @@ typedef struct mg_terminal {
     int              columns;
     bool             drawn; /* a bar stands on the last line */
     double           last;  /* when it was drawn, seconds */
-    int              tick;
 } mg_terminal;
 
 typedef struct mg_progress {
