@@ -102,7 +102,7 @@ static mg_status read_data(mg_trainer *r, mg_error *err) {
 static mg_status make_schedule(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
     mg_batch_options      b = { .seed = (uint64_t)o->seed, .shuffle = o->shuffle, .packing = o->packing,
-                                .per_device_batch_size = (int32_t)o->per_device_train_batch_size,
+                                .batch_size = (int32_t)o->per_device_train_batch_size,
                                 .gradient_accumulation_steps = (int32_t)o->gradient_accumulation_steps, .max_length = (int32_t)o->max_length };
     double  epochs = o->max_steps > 0 ? 1e9 : o->num_train_epochs;
     size_t  cap = 0, cap_first = 0;
