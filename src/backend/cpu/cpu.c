@@ -9,6 +9,8 @@ PRODUCT(linear_dx)
 PRODUCT(gemm)
 PRODUCT(logprob)
 PRODUCT(logprob_back)
+PRODUCT(attention)
+PRODUCT(attention_back)
 
 /* A kernel without products serves both; one that is missing here does not compile. */
 #define SHARED(x)                                                           \
@@ -24,8 +26,6 @@ SHARED(rmsnorm_back)
 SHARED(rope)
 SHARED(glu)
 SHARED(glu_back)
-SHARED(attention)
-SHARED(attention_back)
 SHARED(dropout)
 SHARED(weighted_sum)
 SHARED(adamw)

@@ -48,8 +48,8 @@ void mg_cpu_linear_dx(mg_linear_dx_args a, bool bf16);
 void mg_cpu_gemm(mg_gemm_args a, bool bf16);
 size_t mg_cpu_linear_work(int64_t n, int64_t i, int64_t o, bool bf16);
 
-void mg_cpu_attention(mg_attention_args a);
-void mg_cpu_attention_back(mg_attention_back_args a);
+void mg_cpu_attention(mg_attention_args a, bool bf16);
+void mg_cpu_attention_back(mg_attention_back_args a, bool bf16);
 size_t mg_cpu_attention_work(const mg_attention_shape *s, int64_t q_rows, bool back);
 
 void mg_cpu_logprob(mg_logprob_args a, bool bf16);

@@ -107,9 +107,9 @@ void MG_LOOP(glu_back)(float *dgate, float *dup, const float *dy, const float *g
     }
 }
 
-/* ---- dropout: sixteen blocks of the generator of base/rng.c side by side ---- */
+/* ---- dropout: many blocks of the generator of base/rng.c side by side ---- */
 
-enum { LANES = 16 };
+enum { LANES = 32 };
 
 static inline void random_blocks(mg_rng r, uint64_t first, uint32_t out[4][LANES]) {
     uint32_t c0[LANES], c1[LANES], c2[LANES], c3[LANES], k0 = (uint32_t)r.seed, k1 = (uint32_t)(r.seed >> 32);
@@ -119,7 +119,8 @@ static inline void random_blocks(mg_rng r, uint64_t first, uint32_t out[4][LANES
         c2[i] = (uint32_t)r.where;
         c3[i] = (uint32_t)(r.where >> 32);
     }
-    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u)
+    for (int round = 0; round < 10; round++, k0 += 0x9E3779B9u, k1 += 0xBB67AE85u) {
+        MG_VECTOR
         for (int i = 0; i < LANES; i++) {
             uint64_t a = (uint64_t)0xD2511F53u * c0[i], b = (uint64_t)0xCD9E8D57u * c2[i];
             c0[i] = (uint32_t)(b >> 32) ^ c1[i] ^ k0;
@@ -127,6 +128,7 @@ static inline void random_blocks(mg_rng r, uint64_t first, uint32_t out[4][LANES
             c2[i] = (uint32_t)(a >> 32) ^ c3[i] ^ k1;
             c3[i] = (uint32_t)a;
         }
+    }
     for (int i = 0; i < LANES; i++) out[0][i] = c0[i], out[1][i] = c1[i], out[2][i] = c2[i], out[3][i] = c3[i];
 }
 

@@ -2,7 +2,8 @@
  *
  * exp(x) = 2^n e^r with n = round(x / ln 2), r = x - n ln 2 in two parts, and
  * e^r = 1 + r + r^2 q(r), q fitted to minimise the relative error (4e-9 before
- * rounding).  In fp32 within 2 ulp for x in [-87, 88]; 0 below, infinity above. */
+ * rounding).  In fp32 within 2 ulp for x in [-87, 87]; it stays at e^-87 and e^87
+ * outside, which no sum of a softmax and no sigmoid can tell from 0 and infinity. */
 #ifndef MG_BACKEND_CPU_VMATH_H
 #define MG_BACKEND_CPU_VMATH_H
 
@@ -28,11 +29,9 @@ static inline float mg_exp_parts(float x, float *scale) {
 
 static inline float mg_exp(float x) {
     float c = x < -87.0f ? -87.0f : x; /* NaN passes */
-    c = c > 88.0f ? 88.0f : c;
+    c = c > 87.0f ? 87.0f : c;
     float scale, e = mg_exp_parts(c, &scale);
-    e = scale + scale * e;
-    e = x < -87.0f ? 0.0f : e;
-    return x > 88.0f ? INFINITY : e;
+    return scale + scale * e;
 }
 
 static inline float mg_sigmoid(float x) { return 1.0f / (1.0f + mg_exp(-x)); }
