@@ -9,7 +9,7 @@
 #include <string.h>
 #include <utf8proc.h>
 
-enum { WIDTH = 640, HEIGHT = 300, LEFT = 62, RIGHT = 14, TOP = 30, BOTTOM = 38, POINTS = 1200 };
+enum { WIDTH = 480, HEIGHT = 260, LEFT = 58, RIGHT = 14, TOP = 30, BOTTOM = 38, POINTS = 1200 };
 
 typedef struct {
     double least, most, step;
@@ -128,7 +128,7 @@ void mg_plot_svg(mg_buf *b, const mg_plot *p) {
         mg_buf_str(b, "</text>\n");
         for (size_t i = 0; i < p->n; i++) draw_series(b, &p->series[i], x, y, colours[i % 6], i % 2);
         for (size_t i = 0; p->n > 1 && i < p->n; i++) {
-            int at = WIDTH - RIGHT - 110 * (int)(p->n - i);
+            int at = WIDTH - RIGHT - 96 * (int)(p->n - i);
             mg_buf_printf(b, "<line x1=\"%d\" x2=\"%d\" y1=\"14\" y2=\"14\" stroke=\"%s\" stroke-width=\"2.5\"%s/><text x=\"%d\" y=\"18\">",
                           at, at + 18, colours[i % 6], i % 2 ? " stroke-dasharray=\"6 3\"" : "", at + 23);
             mg_xml_escape(b, p->series[i].name);

@@ -21,7 +21,7 @@ typedef struct mg_plot {
     size_t                n; /* at most 6 have colours of their own */
 } mg_plot;
 
-/* Append a whole <svg> element, 640 x 300. */
+/* Append a whole <svg> element, 480 x 260. */
 void mg_plot_svg(mg_buf *b, const mg_plot *p);
 
 /* Append `s` with & < > " ' escaped, for XML and HTML text and attributes; control characters that

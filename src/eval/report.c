@@ -61,6 +61,7 @@ static const char style[] =
     ".meta{color:var(--fg);opacity:.75;font-size:.9rem;overflow-wrap:anywhere}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.95rem}"
     "th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}"
+    "@media(max-width:30rem){th,td{padding:.3rem .25rem}table{font-size:.82rem}}"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
     ".filter{display:flex;flex-wrap:wrap;gap:.4rem;margin:.6rem 0;align-items:center}"
     "button{font:inherit;font-size:.9rem;padding:.25rem .8rem;border:1px solid var(--line);border-radius:1rem;"
@@ -178,6 +179,17 @@ typedef struct {
 static const char *t(const page *p, text_id id) { return texts[id][p->lang]; }
 static void        escape(const page *p, const char *s) { mg_xml_escape(p->b, s ? s : ""); }
 
+/* The categories of the demo have names in both languages; others stand as they are. */
+static const char *category_text(const page *p, const char *category) {
+    static const char *const known[][3] = {
+        { "target", "taught", "教えたこと" },           { "heldout", "taught, other words", "教えたこと（言い換え）" },
+        { "neighbour", "nearby topics", "近い話題" },   { "control", "unrelated", "無関係（維持の確認）" },
+    };
+    for (size_t i = 0; category && i < sizeof known / sizeof *known; i++)
+        if (!strcmp(known[i][0], category)) return known[i][1 + p->lang];
+    return category;
+}
+
 /* "sha256-..." of a constant, as a policy wants it. */
 static void policy_hash(mg_buf *b, const char *text) {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -260,7 +272,7 @@ static void part(const page *p, size_t right, size_t all) {
 
 static void summary_row(const page *p, const tally *c) {
     mg_buf_str(p->b, "<tr><td>");
-    escape(p, c->name ? c->name : t(p, T_ALL));
+    escape(p, c->name ? category_text(p, c->name) : t(p, T_ALL));
     mg_buf_printf(p->b, "</td><td class=\"n\">%zu</td>", c->n);
     part(p, c->right_before, c->judged_before);
     part(p, c->right_after, c->judged_after);
@@ -315,7 +327,7 @@ static void question(const page *p, const mg_report_row *q) {
     mg_buf_str(p->b, "<article data-category=\"");
     escape(p, q->category);
     mg_buf_printf(p->b, "\"%s>\n<h3><span class=\"tag\">", q->ok_before != q->ok_after ? " data-changed=\"1\"" : "");
-    escape(p, q->category);
+    escape(p, category_text(p, q->category));
     mg_buf_str(p->b, "</span>");
     escape(p, q->question);
     mg_buf_str(p->b, "</h3>\n<div class=\"pair\">\n");
@@ -344,7 +356,7 @@ static void questions(const page *p) {
             mg_buf_str(p->b, "<button type=\"button\" aria-pressed=\"false\" data-category=\"");
             escape(p, p->r->row[i].category);
             mg_buf_str(p->b, "\">");
-            escape(p, p->r->row[i].category);
+            escape(p, category_text(p, p->r->row[i].category));
             mg_buf_str(p->b, "</button>\n");
         }
     mg_buf_printf(p->b, "<label><input type=\"checkbox\"> %s</label>\n</div>\n", t(p, T_CHANGED_ONLY));
