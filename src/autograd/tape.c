@@ -162,6 +162,11 @@ mg_mat mg_grad(mg_tape *t, mg_tensor *x, bool *accumulate) {
     g.rows = x->rows;
     g.cols = x->cols;
     *accumulate = x->grad != NULL;
+    if (!x->grad && x->param && t->mem->dry) { /* planning comes before parameters have memory */
+        *accumulate = true;
+        g.data = t->mem->base;
+        return g;
+    }
     if (!x->grad) {
         MG_ASSERT(!x->param);
         x->grad = mg_arena_hi(t->mem, tensor_bytes(t, x->rows, x->cols));
