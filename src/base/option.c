@@ -401,7 +401,7 @@ mg_options *mg_options_new(const mg_option_foreign *foreign) {
 
 static void check_row(const mg_options *o, const mg_option *row) {
     mg_option_alias unused;
-    MG_ASSERT(!row->flag || strchr("mdocanqvh", row->flag));
+    MG_ASSERT(!row->flag || strchr("mdocanqvhp", row->flag));
     MG_ASSERT(!find_slot(o, row->name, strlen(row->name), &unused));
     for (size_t i = 0; i < o->n; i++) MG_ASSERT(!row->flag || o->slot[i].row->flag != row->flag);
 }

@@ -94,7 +94,7 @@ typedef struct mg_options mg_options;
 
 /* An empty set; mg_options_add puts a table and its struct behind each other
  * (the command's own rows first) and fills the struct with defaults.  Rows are
- * checked (MG_ASSERT): names unique, defaults valid, flags among mdocanqvh.
+ * checked (MG_ASSERT): names unique, defaults valid, flags among mdocanqvhp.
  * NULL / MG_NOMEM when memory is short. */
 mg_options *mg_options_new(const mg_option_foreign *foreign);
 mg_status   mg_options_add(mg_options *o, const mg_option *rows, void *values, mg_error *err);
