@@ -56,6 +56,10 @@ typedef struct mg_dataset {
 mg_status mg_dataset_load(mg_dataset *out, const char *path, const mg_data_options *o, const mg_chat *chat, mg_error *err);
 void      mg_dataset_free(mg_dataset *d);
 
+/* Move samples into *valid (uninitialised): a fraction of them when part < 1, else so many.  Which ones is a pure
+ * function of (number of samples, seed); both sides keep the order of the file.  MG_CONFIG: nothing would be left. */
+mg_status mg_dataset_split(mg_dataset *d, double part, uint64_t seed, mg_dataset *valid, mg_error *err);
+
 /* One conversation {"messages": [...]} (or any other form) to a sample; `row` is a JSON object.
  * MG_MASK or MG_TRUNCATED as the options say. */
 mg_status mg_sample_from_json(mg_sample *out, yyjson_val *row, const mg_data_options *o, const mg_chat *chat, mg_error *err);
