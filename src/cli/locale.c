@@ -55,7 +55,7 @@ static void bind_catalogue(void) {
 
 void mg_locale_start(const char *lang) {
     japanese = !strcmp(lang ? lang : wanted(), "ja");
-    setlocale(LC_CTYPE, "");
+    if (!setlocale(LC_CTYPE, "")) setlocale(LC_CTYPE, "C.UTF-8");
     if (!japanese) {
         setlocale(LC_MESSAGES, "C");
         return;
