@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-mg_status mg_fail(mg_error *err, mg_status status, const char *format, ...) {
+mg_status(mg_fail)(mg_error *err, mg_status status, const char *format, ...) {
     if (!err) return status;
     mg_error filled = { .status = status };
     va_list args;

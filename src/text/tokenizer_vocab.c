@@ -92,9 +92,8 @@ static char *keep_text(tok_vocab *v, const char *s, size_t n) {
 
 /* Ids beyond what was reserved come one at a time, from added tokens. */
 static bool grow_vocab(tok_vocab *v, size_t needed) {
-    size_t cap = v->cap, slots = v->slots;
     if (needed > v->cap) {
-        cap = needed + needed / 8 + 64;
+        size_t       cap = needed + needed / 8 + 64;
         const char **text = mg_realloc(v->text, cap, sizeof *text);
         if (!text) return false;
         v->text = text;
@@ -105,19 +104,19 @@ static bool grow_vocab(tok_vocab *v, size_t needed) {
         v->cap = cap;
     }
     if ((v->count + 1) * 2 <= v->slots) return true;
-    tok_vocab bigger = *v;
-    bigger.slots = slots * 2;
-    bigger.slot = mg_calloc(bigger.slots, sizeof *bigger.slot);
-    if (!bigger.slot) return false;
-    memset(bigger.slot, 0xff, bigger.slots * sizeof *bigger.slot);
-    for (size_t i = 0; i < slots; i++)
+    size_t    slots = v->slots * 2;
+    tok_slot *slot = mg_calloc(slots, sizeof *slot);
+    if (!slot) return false;
+    memset(slot, 0xff, slots * sizeof *slot);
+    for (size_t i = 0; i < v->slots; i++)
         if (v->slot[i].id >= 0) {
-            size_t at = v->slot[i].hash & (bigger.slots - 1);
-            while (bigger.slot[at].id >= 0) at = (at + 1) & (bigger.slots - 1);
-            bigger.slot[at] = v->slot[i];
+            size_t at = v->slot[i].hash & (slots - 1);
+            while (slot[at].id >= 0) at = (at + 1) & (slots - 1);
+            slot[at] = v->slot[i];
         }
     free(v->slot);
-    *v = bigger;
+    v->slot = slot;
+    v->slots = slots;
     return true;
 }
 
