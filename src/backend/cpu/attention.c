@@ -221,7 +221,7 @@ static void few_queries(const job *j, span u, int head, float *z) {
         float  *y = mg_cpu_at(j->y, u.q + i) + head * hd;
         l->few_rows(z, n, mg_cpu_at(j->q, u.q + i) + head * hd, hd, 1, mg_cpu_at(j->k, u.k + first) + kv, j->k.cols, n,
                     hd, 1, false);
-        float part = l->softmax(z, NULL, n, 0, n, j->s.scale, j->s.softcap, j->lse + (u.q + i) * j->s.heads + head);
+        float part = l->softmax(z, NULL, mg_cpu_up(n, UNIT), 0, n, j->s.scale, j->s.softcap, j->lse + (u.q + i) * j->s.heads + head);
         l->mix(y, z, mg_cpu_at(j->v, u.k + first) + kv, n, j->v.cols, hd);
         l->scale(y, part, hd);
     }

@@ -107,8 +107,8 @@ typedef struct {
 } tile;
 
 static int64_t tile_rows(const job *j) {
-    int64_t rows = MG_CPU_BLOCK_BYTES / (j->w.cols * (j->bf16 ? 2 : 4)) / 16 * 16;
-    return mg_cpu_max(16, mg_cpu_min(TILE_MOST, rows));
+    int64_t rows = MG_CPU_BLOCK_BYTES / (j->w.cols * (j->bf16 ? 2 : 4)) / 32 * 32; /* whole vectors of bf16 */
+    return mg_cpu_max(32, mg_cpu_min(TILE_MOST, rows));
 }
 
 static tile tile_at(const job *j, int64_t v, int64_t n, char *room) {

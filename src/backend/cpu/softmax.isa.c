@@ -42,10 +42,93 @@ void MG_LOOP(pack)(void *out, const float *x, int64_t rows, int64_t rows_out, in
     memset((char *)out + (size_t)(rows * cols) * size, 0, (size_t)((rows_out - rows) * cols) * size);
 }
 
-static void clear_outside(void *z, size_t size, int64_t n, int64_t first, int64_t last) {
-    memset(z, 0, (size_t)first * size);
-    memset((char *)z + (size_t)last * size, 0, (size_t)(n - last) * size);
+/* ---- rows of attention scores ----
+ *
+ * Loops run over whole vectors around [first, last), which lie inside the row: an end of fifteen numbers done
+ * one by one would cost as much as the rest of a short row. */
+
+enum { WHOLE = 16 };
+#define IS_WHOLE(n)                                              \
+    if ((n) % WHOLE) __builtin_unreachable()
+
+typedef struct { int64_t begin, end; } range;
+
+static range around(int64_t first, int64_t last) {
+    return (range){ first & ~(int64_t)(WHOLE - 1), (last + WHOLE - 1) & ~(int64_t)(WHOLE - 1) };
 }
+
+/* What is done and not wanted, at most fifteen numbers a side. */
+static void set_edges(float *z, range r, int64_t first, int64_t last, float value) {
+    for (int64_t i = r.begin; i < first; i++) z[i] = value;
+    for (int64_t i = last; i < r.end; i++) z[i] = value;
+}
+
+/* The row as it enters products: zeros outside `r`, rounded when out16 is set. */
+static void finish_row(float *z, uint16_t *out16, int64_t n, range r) {
+    int64_t inside = r.end - r.begin;
+    IS_WHOLE(inside);
+    if (!out16) {
+        memset(z, 0, (size_t)r.begin * sizeof *z);
+        memset(z + r.end, 0, (size_t)(n - r.end) * sizeof *z);
+        return;
+    }
+    const float *from = z + r.begin;
+    uint16_t    *to = out16 + r.begin;
+    memset(out16, 0, (size_t)r.begin * sizeof *out16);
+    MG_VECTOR
+    for (int64_t i = 0; i < inside; i++) to[i] = round_bf16(from[i]);
+    memset(out16 + r.end, 0, (size_t)(n - r.end) * sizeof *out16);
+}
+
+float MG_LOOP(softmax)(float *row, uint16_t *p16, int64_t n_row, int64_t first, int64_t last, float scale, float cap,
+                       float *lse) {
+    range   r = around(first, last);
+    float   sum = 0, most = -INFINITY, *z = row + r.begin;
+    int64_t n = r.end - r.begin;
+    IS_WHOLE(n);
+    MG_VECTOR
+    for (int64_t i = 0; i < n; i++) z[i] *= scale;
+    if (cap > 0) MG_LOOP(softcap)(z, n, cap);
+    set_edges(row, r, first, last, -INFINITY);
+#pragma omp simd reduction(max : most)
+    for (int64_t i = 0; i < n; i++) most = z[i] > most ? z[i] : most;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = 0; i < n; i++) {
+        z[i] = mg_exp(z[i] - most);
+        sum += z[i];
+    }
+    set_edges(row, r, first, last, 0); /* e^-87 until here */
+    finish_row(row, p16, n_row, r);
+    *lse = most + logf(sum);
+    return 1 / sum;
+}
+
+#define SOFTMAX_BACK(value, slope)                               \
+    MG_VECTOR                                                    \
+    for (int64_t i = 0; i < n; i++) {                            \
+        float x = z[i] * scale, t = (value), p = mg_exp(t - lse); \
+        z[i] = p;                                                \
+        dp[i] = scale * p * (dp[i] - along) * (slope);           \
+    }
+
+void MG_LOOP(softmax_back)(float *z_row, float *dp_row, uint16_t *p16, uint16_t *ds16, int64_t n_row, int64_t first,
+                           int64_t last, float scale, float cap, float lse, float along) {
+    range   r = around(first, last);
+    float   inverse = cap > 0 ? 1 / cap : 0, *z = z_row + r.begin, *dp = dp_row + r.begin;
+    int64_t n = r.end - r.begin;
+    IS_WHOLE(n);
+    if (cap > 0) {
+        SOFTMAX_BACK(cap * mg_tanh(x * inverse), 1 - t * t * inverse * inverse)
+    } else {
+        SOFTMAX_BACK(x, 1)
+    }
+    set_edges(z_row, r, first, last, 0);
+    set_edges(dp_row, r, first, last, 0);
+    finish_row(z_row, p16, n_row, r);
+    finish_row(dp_row, ds16, n_row, r);
+}
+
+/* ---- rows of logits ---- */
 
 #define EXP_SUM(store)                                           \
     _Pragma("omp simd reduction(+ : sum)")                       \
@@ -54,62 +137,6 @@ static void clear_outside(void *z, size_t size, int64_t n, int64_t first, int64_
         sum += p;                                                \
         store;                                                   \
     }
-
-float MG_LOOP(softmax)(float *row, uint16_t *p16, int64_t n_row, int64_t first, int64_t last, float scale, float cap,
-                       float *lse) {
-    float   sum = 0, most = -INFINITY, *z = row + first;
-    int64_t n = last - first;
-#pragma omp simd reduction(max : most)
-    for (int64_t i = 0; i < n; i++) {
-        z[i] *= scale;
-        most = z[i] > most ? z[i] : most;
-    }
-    if (cap > 0) {
-        MG_LOOP(softcap)(z, n, cap);
-        most = cap * mg_tanh(most / cap);
-    }
-    if (p16) {
-        uint16_t *p_row = p16 + first;
-        clear_outside(p16, sizeof *p16, n_row, first, last);
-        EXP_SUM(p_row[i] = round_bf16(p))
-    } else {
-        clear_outside(row, sizeof *row, n_row, first, last);
-        EXP_SUM(z[i] = p)
-    }
-    *lse = most + logf(sum);
-    return 1 / sum;
-}
-
-#define SOFTMAX_BACK(value, slope, p_out, ds_out)                \
-    MG_VECTOR                                                    \
-    for (int64_t i = first; i < last; i++) {                     \
-        float x = z[i] * scale, t = (value);                     \
-        float p = mg_exp(t - lse), ds = scale * p * (dp[i] - along) * (slope); \
-        p_out;                                                   \
-        ds_out;                                                  \
-    }
-
-void MG_LOOP(softmax_back)(float *z, float *dp, uint16_t *p16, uint16_t *ds16, int64_t n, int64_t first, int64_t last,
-                           float scale, float cap, float lse, float along) {
-    float inverse = cap > 0 ? 1 / cap : 0;
-    if (p16) {
-        clear_outside(p16, sizeof *p16, n, first, last);
-        clear_outside(ds16, sizeof *ds16, n, first, last);
-    } else {
-        clear_outside(z, sizeof *z, n, first, last);
-        clear_outside(dp, sizeof *dp, n, first, last);
-    }
-    if (p16 && cap > 0) {
-        SOFTMAX_BACK(cap * mg_tanh(x * inverse), 1 - t * t * inverse * inverse, p16[i] = round_bf16(p),
-                     ds16[i] = round_bf16(ds))
-    } else if (p16) {
-        SOFTMAX_BACK(x, 1, p16[i] = round_bf16(p), ds16[i] = round_bf16(ds))
-    } else if (cap > 0) {
-        SOFTMAX_BACK(cap * mg_tanh(x * inverse), 1 - t * t * inverse * inverse, z[i] = p, dp[i] = ds)
-    } else {
-        SOFTMAX_BACK(x, 1, z[i] = p, dp[i] = ds)
-    }
-}
 
 float MG_LOOP(exp_sum)(float *e, uint16_t *e16, const float *z, int64_t n, float most, float cap) {
     float sum = 0, inverse = cap > 0 ? 1 / (cap * cap) : 0;
