@@ -450,8 +450,9 @@ mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, cons
         out[i] = (mg_generation){ 0 };
         if (prompt[i].len > longest) longest = prompt[i].len;
     }
-    int64_t most = o->max_new_tokens ? o->max_new_tokens : m->rope.positions, context = m->rope.positions;
-    if (most < context - (int64_t)longest) context = (int64_t)longest + most;
+    int64_t context = m->rope.positions, most = o->max_new_tokens;
+    if (m->c.max_positions > 1 && m->c.max_positions < context) context = m->c.max_positions;
+    if (most && most < context - (int64_t)longest) context = (int64_t)longest + most;
     mg_status st = mg_generator_open(&g, m, tokenizer, b, n < SLOTS_AT_ONCE ? (int)(n ? n : 1) : SLOTS_AT_ONCE, context, err);
     if (!st) st = mg_generate(g, prompt, n, o, out, err);
     mg_generator_close(g);
