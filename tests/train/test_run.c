@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -218,6 +219,14 @@ static void test_database(void **state) {
         assert_true(named(&rows, "records")->loss == 9);
         mg_run_rows_free(&rows);
         mg_runs_close(db);
+        sqlite3      *sql = NULL;
+        sqlite3_stmt *count = NULL;
+        assert_int_equal(sqlite3_open(path, &sql), SQLITE_OK);
+        assert_int_equal(sqlite3_prepare_v2(sql, "SELECT count(*), max(prompt) FROM samples", -1, &count, NULL), SQLITE_OK);
+        assert_int_equal(sqlite3_step(count), SQLITE_ROW);
+        assert_int_equal(sqlite3_column_int(count, 0), 2); /* the samples of "records" */
+        sqlite3_finalize(count);
+        sqlite3_close(sql);
     }
     free(outside);
 }
