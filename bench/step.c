@@ -1,7 +1,7 @@
 /* step.c -- the time and memory of one LoRA step, beside shared/peers/cpu_peer.py.
  *
  *     step MODEL [--dtype fp32|bf16] [--T 512] [--B 1] [--steps 8] [--labels 1.0] [--rank 16] [--keep all|linear|none]
- *          [--nf4] [--ids FILE] [--losses FILE]
+ *          [--nf4] [--ids FILE] [--losses FILE] [--profile yes]
  *
  * The same work as the peer's: random ids (or int32 rows from a file), the last `labels` part of each row trained, LoRA on
  * all linear layers with alpha = 2 r, AdamW at 1e-4, clipping at 1.  Prints the median of the steps after the first two. */
@@ -22,6 +22,46 @@ static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* A backend around a backend: each kernel is timed. */
+static const mg_backend *timed;
+enum {
+#define KERNEL(x) KERNEL_##x,
+#include "backend/kernels.def"
+#undef KERNEL
+    KERNELS
+};
+static struct { const char *name; double seconds; long calls; } spent[KERNELS] = {
+#define KERNEL(x) { #x, 0, 0 },
+#include "backend/kernels.def"
+#undef KERNEL
+};
+#define KERNEL(x)                                                                                          \
+    static void timed_##x(mg_##x##_args a) {                                                               \
+        double t = now();                                                                                  \
+        timed->x(a);                                                                                       \
+        spent[KERNEL_##x].seconds += now() - t;                                                            \
+        spent[KERNEL_##x].calls++;                                                                         \
+    }
+#include "backend/kernels.def"
+#undef KERNEL
+
+static const mg_backend *with_timers(const mg_backend *real) {
+    static mg_backend b;
+    timed = real;
+    b = *real;
+#define KERNEL(x) b.x = timed_##x;
+#include "backend/kernels.def"
+#undef KERNEL
+    return &b;
+}
+
+static void print_profile(int steps, double step_seconds) {
+    for (int i = 0; i < KERNELS; i++)
+        if (spent[i].calls)
+            printf("  %-16s %8.2f ms a step  %5.1f%%  %5ld calls\n", spent[i].name, 1e3 * spent[i].seconds / steps,
+                   100 * spent[i].seconds / steps / step_seconds, spent[i].calls / steps);
 }
 
 static int by_size(const void *a, const void *b) { return *(const double *)a < *(const double *)b ? -1 : 1; }
@@ -62,6 +102,8 @@ int main(int argc, char **argv) {
     if (!backend) return fprintf(stderr, "this CPU has no %s\n", dtype), 5;
     mg_threads_start(atoi(option(argc, argv, "--threads", "0")));
 #define OK(call) do { if (call) { fprintf(stderr, "%s\n", err.text); return 1; } } while (0)
+    bool profile = option(argc, argv, "--profile", NULL);
+    if (profile) backend = with_timers(backend);
     mg_buf file = { 0 };
     if (ids_file) OK(mg_read_file(&file, ids_file, 1u << 30, &err));
 
@@ -107,6 +149,8 @@ int main(int argc, char **argv) {
             OK(mg_tape_open(&tape, backend, &mem, nodes, &err));
             tape.keep = policy;
         }
+        if (s == 2)
+            for (int i = 0; i < KERNELS; i++) spent[i].seconds = 0, spent[i].calls = 0;
         double t = now();
         OK(mg_step_train(&tape, m, &packed.batch, 1.0f / (float)packed.batch.n_labels, &loss[s], &err));
         if (!mg_optimizer_update(mg_optimizer_find("adamw"), &params, backend, &settings, 1e-4f, s + 1, &norm))
@@ -126,5 +170,6 @@ int main(int argc, char **argv) {
            "open %.0f ms, loss %.4f -> %.4f\n",
            mg_path_base(argv[1]), backend->compute, T, B, labels, keep, mo.quant != NULL, mg_threads(), mg_cpu_isa(), B * T / median, median,
            (double)mg_process_memory_now().peak / 1e9, (double)arena / 1e9, opened * 1e3, loss[0], loss[steps - 1]);
+    if (profile) print_profile(steps - first, median);
     return 0;
 }
