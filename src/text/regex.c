@@ -9,7 +9,7 @@
 #include <pcre2.h>
 #include <stdlib.h>
 
-enum { MATCH_LIMIT = 20000000, JIT_STACK_MIN = 32 * 1024, JIT_STACK_MAX = 4 * 1024 * 1024 };
+enum { PATTERN_MAX = 16384, MATCH_LIMIT = 2000000, JIT_STACK_MIN = 32 * 1024, JIT_STACK_MAX = 4 * 1024 * 1024 };
 
 struct mg_regex {
     pcre2_code *code;
@@ -25,7 +25,9 @@ mg_status mg_regex_compile(mg_regex **out, const char *pattern, size_t n, const 
     mg_buf                 text = { 0 };
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     mg_regex              *r = mg_calloc(1, sizeof *r);
-    mg_status              st = mg_regex_rewrite(&text, pattern, n, name, err);
+    mg_status              st = n <= PATTERN_MAX ? mg_regex_rewrite(&text, pattern, n, name, err)
+                                                 : mg_fail(err, MG_FORMAT, "%s: a regular expression of %zu bytes, at most %d are allowed",
+                                                           name, n, PATTERN_MAX);
     int                    code = 0;
     PCRE2_SIZE             at = 0;
     if (st) goto done;

@@ -7,8 +7,9 @@
  *   \p{Han} and other scripts            \p{sc:Han}; PCRE2's own means Script_Extensions
  *   [..\S..], [[:alpha:]], nested sets   alternatives; PCRE2's classes cannot say them
  *   \h \v \uXXXX {,n} (?m) x{1,3}+       hex digit, VT, \x{XXXX}, {0,n}, (?s), (?:x{1,3})+
- * The rest is the same in both and is copied.  Set intersection (&&) and the
- * escapes that only Oniguruma has are refused by name. */
+ *   [a&&b]                               (?=[a])[b]
+ * The rest is the same in both and is copied.  Escapes that only Oniguruma has
+ * are refused by name. */
 #include "text/regex.h"
 #include "text/unicode.h"
 
@@ -230,7 +231,6 @@ static mg_status class_member(rewriter *r, mg_buf *simple, mg_buf *more) {
     uint32_t  c, last;
     bool      posix = r->end - r->p > 1 && r->p[0] == '[' && r->p[1] == ':';
     bool      set = r->end - r->p > 1 && r->p[0] == '\\' && is_set_escape(r->p[1]);
-    if (r->end - r->p > 1 && r->p[0] == '&' && r->p[1] == '&') return refuse(r, "an intersection of sets");
     if (*r->p == '[' && !posix) {
         r->p++;
         mg_buf_char(more, '|');
@@ -261,34 +261,59 @@ static mg_status class_member(rewriter *r, mg_buf *simple, mg_buf *more) {
     return MG_OK;
 }
 
-/* A bracket expression, r->p just behind the '['. */
+/* Append what matches one character of a set gathered by class_member. */
+static void add_gathered(mg_buf *b, const mg_buf *simple, const mg_buf *more) {
+    if (!simple->len && !more->len) {
+        mg_buf_str(b, "(?!)"); /* the empty set */
+        return;
+    }
+    if (!more->len) {
+        mg_buf_printf(b, "[%s]", simple->data);
+        return;
+    }
+    mg_buf_str(b, "(?:");
+    if (simple->len) mg_buf_printf(b, "[%s]", simple->data);
+    mg_buf_str(b, simple->len ? more->data : more->data + 1); /* alternatives begin with '|' */
+    mg_buf_char(b, ')');
+}
+
+/* A bracket expression, r->p just behind the '['.  Of sets joined by && all but the last
+ * become a look-ahead. */
 static mg_status class(rewriter *r, mg_buf *b) {
-    mg_buf    simple = { 0 }, more = { 0 };
+    mg_buf    simple = { 0 }, more = { 0 }, ahead = { 0 };
     mg_status st = MG_OK;
     bool      negated = r->p < r->end && *r->p == '^';
     if (++r->depth > REWRITE_MAX_DEPTH) return refuse(r, "sets nested too deep");
     r->p += negated;
     for (bool first = true; !st; first = false) {
-        if (r->p == r->end)
+        if (r->p == r->end) {
             st = refuse(r, "a set that does not end");
-        else if (*r->p == ']' && !first)
+        } else if (*r->p == ']' && !first) {
             break;
-        else
+        } else if (r->end - r->p > 1 && r->p[0] == '&' && r->p[1] == '&') {
+            mg_buf_str(&ahead, "(?=");
+            add_gathered(&ahead, &simple, &more);
+            mg_buf_char(&ahead, ')');
+            simple.len = more.len = 0;
+            r->p += 2;
+        } else
             st = class_member(r, &simple, &more);
     }
     r->p++;
     r->depth--;
-    if (!st && !more.len)
+    bool plain = !more.len && !ahead.len && simple.len;
+    if (!st && plain)
         mg_buf_printf(b, "[%s%s]", negated ? "^" : "", simple.data);
     else if (!st) {
         mg_buf_str(b, negated ? "(?:(?!" : "(?:");
-        if (simple.len) mg_buf_printf(b, "[%s]", simple.data);
-        mg_buf_str(b, simple.len ? more.data : more.data + 1); /* alternatives begin with '|' */
+        if (ahead.len) mg_buf_str(b, ahead.data);
+        add_gathered(b, &simple, &more);
         mg_buf_str(b, negated ? ")(?s:.))" : ")");
     }
-    b->failed |= simple.failed | more.failed;
+    b->failed |= simple.failed | more.failed | ahead.failed;
     mg_buf_free(&simple);
     mg_buf_free(&more);
+    mg_buf_free(&ahead);
     return st;
 }
 

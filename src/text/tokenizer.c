@@ -58,6 +58,12 @@ static mg_tok_work *take_work(const mg_tokenizer *t) {
 
 static void give_work(const mg_tokenizer *t, mg_tok_work *w) {
     mg_tokenizer *own = (mg_tokenizer *)t;
+    if (w->cap_symbol > TOK_KEPT_BYTES || w->cap_heap > TOK_KEPT_BYTES) { /* a text like a book: rare, give it back */
+        free(w->symbol);
+        free(w->heap);
+        w->symbol = w->heap = NULL;
+        w->cap_symbol = w->cap_heap = 0;
+    }
     pthread_mutex_lock(&own->lock);
     w->next = own->pool;
     own->pool = w;
@@ -69,14 +75,15 @@ static void give_work(const mg_tokenizer *t, mg_tok_work *w) {
 /* Through the normalizer, from buffer to buffer; *text is where the result stands. */
 static mg_status normalize(mg_tok_work *w, const char **text, size_t *n, mg_buf *a, mg_buf *b) {
     const tok_chain *c = &w->t->normalizer;
+    size_t           most = tok_growth_limit(*n);
     for (int i = 0; i < c->n; i++) {
         mg_buf *out = *text == a->data && a->data ? b : a;
         out->len = 0;
         mg_buf_add(out, "", 0);
-        if (!c->stage[i].row->normalize(&c->stage[i], w, *text, *n, out))
-            return out->failed ? tok_no_memory(w->t, w->err)
-                               : mg_fail(w->err, MG_DATA, "%s: the normalizer's pattern takes too long on a text",
-                                         w->t->name);
+        bool ok = c->stage[i].row->normalize(&c->stage[i], w, *text, *n, out);
+        if (out->failed) return tok_no_memory(w->t, w->err);
+        if (!ok || out->len > most)
+            return mg_fail(w->err, MG_DATA, "%s: the normalizer takes too long on a text or makes it too long", w->t->name);
         *text = out->data;
         *n = out->len;
     }

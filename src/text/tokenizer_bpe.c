@@ -42,7 +42,6 @@ typedef struct {
     char            *prefix, *suffix; /* of what continues a word and what ends it; NULL: none */
     size_t           prefix_len, suffix_len;
     int32_t          unk;
-    char            *unk_token;
     int32_t          byte_id[256];
     int32_t          char_id[BMP]; /* tokens of one character */
 } bpe;
@@ -289,7 +288,6 @@ static void free_bpe(void *model) {
     free(m->special);
     free(m->prefix);
     free(m->suffix);
-    free(m->unk_token);
     free(m);
 }
 
@@ -346,8 +344,7 @@ mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, 
     size_t n = t->vocab.n;
     m->order = mg_calloc(n, sizeof *m->order);
     m->chars = mg_calloc(n, sizeof *m->chars);
-    if (unk >= 0) m->unk_token = mg_strndup(t->vocab.text[unk], t->vocab.len[unk]);
-    if (!m->order || !m->chars || (unk >= 0 && !m->unk_token)) return tok_no_memory(t, err);
+    if (!m->order || !m->chars) return tok_no_memory(t, err);
     m->unk = unk;
     m->ids_break_ties = ids_break_ties;
     m->byte_fallback = m->fuse_unk = true;
@@ -455,10 +452,9 @@ static mg_status parse(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
     if (!st) st = parse_affix(&m->suffix, &m->suffix_len, config, "end_of_word_suffix", t, err);
     if (!st && yyjson_is_str(unk)) {
         m->unk = tok_vocab_find(&t->vocab, yyjson_get_str(unk), yyjson_get_len(unk));
-        m->unk_token = mg_strndup(yyjson_get_str(unk), yyjson_get_len(unk));
-        if (!m->unk_token) return tok_no_memory(t, err);
         if (m->unk < 0)
-            return mg_fail(err, MG_FORMAT, "%s: the unknown token '%.80s' is not in the vocabulary", t->name, m->unk_token);
+            return mg_fail(err, MG_FORMAT, "%s: the unknown token '%.80s' is not in the vocabulary", t->name,
+                           yyjson_get_str(unk));
         t->unk = m->unk;
     }
     if (!st) st = parse_merges(m, t, yyjson_obj_get(config, "merges"), err);
@@ -510,10 +506,10 @@ static bool list_merges(const bpe *m, merge **list, size_t *count) {
     return true;
 }
 
-static void write_string(mg_buf *out, const char *key, const char *s) {
+static void write_string(mg_buf *out, const char *key, const char *s, size_t n) {
     mg_buf_printf(out, ",\n    \"%s\": ", key);
     if (s)
-        mg_json_quote(out, s, strlen(s));
+        mg_json_quote(out, s, n);
     else
         mg_buf_str(out, "null");
 }
@@ -526,11 +522,11 @@ static mg_status write_bpe(const mg_tokenizer *t, mg_buf *out, mg_error *err) {
         free(list);
         return tok_no_memory(t, err);
     }
-    qsort(list, count, sizeof *list, by_key);
+    if (count) qsort(list, count, sizeof *list, by_key);
     mg_buf_str(out, ",\n    \"dropout\": null");
-    write_string(out, "unk_token", m->unk_token);
-    write_string(out, "continuing_subword_prefix", m->prefix);
-    write_string(out, "end_of_word_suffix", m->suffix);
+    write_string(out, "unk_token", m->unk < 0 ? NULL : t->vocab.text[m->unk], m->unk < 0 ? 0 : t->vocab.len[m->unk]);
+    write_string(out, "continuing_subword_prefix", m->prefix, m->prefix_len);
+    write_string(out, "end_of_word_suffix", m->suffix, m->suffix_len);
     mg_buf_printf(out, ",\n    \"fuse_unk\": %s,\n    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n    \"vocab\": {",
                   m->fuse_unk ? "true" : "false", m->byte_fallback ? "true" : "false", m->ignore_merges ? "true" : "false");
     const char *separator = "\n      ";

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { EDGE_BEGIN = 1, EDGE_END = 2, EDGE_BOTH = 3 };
+enum { EDGE_BEGIN = 1, EDGE_END = 2, EDGE_BOTH = 3, CHUNK_MAX = 64 << 20 /* what a hostile decoder may make */ };
 
 typedef struct {
     mg_buf hold;  /* what is not certain yet */
@@ -31,6 +31,7 @@ struct mg_detok_stream {
 
 static bool feed_from(mg_detok_stream *d, int stage, const char *text, size_t n, unsigned edges) {
     const tok_chain *c = &d->t->decoder;
+    if (n > CHUNK_MAX) return false;
     if (stage < c->n) return c->stage[stage].row->feed(&c->stage[stage], d, stage, text, n, edges);
     decode_state *end = &d->state[stage];
     if (!c->n && (edges & EDGE_BEGIN) && end->count++) mg_buf_char(d->out, ' '); /* no decoder: words */
@@ -344,5 +345,5 @@ mg_status mg_detokenize(const mg_tokenizer *t, const int32_t *ids, size_t n, boo
     mg_detok_free(d);
     if (ok) return MG_OK;
     out->len = before;
-    return mg_fail(err, MG_NOMEM, "%s: no memory to decode %zu tokens", t->name, n);
+    return mg_fail(err, MG_NOMEM, "%s: no memory to decode %zu tokens, or they make too much text", t->name, n);
 }

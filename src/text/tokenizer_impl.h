@@ -20,7 +20,10 @@
 
 #include <pthread.h>
 
-enum { TOK_MAX_STAGES = 16, TOK_MAX_TOKEN = 65535, TOK_MAX_ID = 1 << 24 };
+enum { TOK_MAX_STAGES = 16, TOK_MAX_TOKEN = 65535, TOK_MAX_ID = 1 << 24, TOK_KEPT_BYTES = 4 << 20 };
+
+/* How long a normalizer may make a text of n bytes; a hostile one would double it 16 times over. */
+static inline size_t tok_growth_limit(size_t n) { return 64 * (n + 1024); }
 
 /* --- vocabulary: tokenizer_vocab.c --- */
 
@@ -124,7 +127,8 @@ extern const tok_stage_row *const tok_normalizers[], *const tok_pretokenizers[],
 mg_status tok_parse_pattern(tok_stage *s, yyjson_val *config, const char *name, mg_error *err);
 mg_status tok_parse_string(char **out, size_t *n, yyjson_val *config, const char *key, const char *name, mg_error *err);
 bool      tok_parse_bool(yyjson_val *config, const char *key, bool fallback);
-/* Append text with every match of the stage's pattern replaced; false: no memory or a match limit. */
+/* Append text with every match of the stage's pattern replaced; false: no memory, a match limit or
+ * the growth limit. */
 bool tok_replace(const tok_stage *s, mg_regex_work *w, const char *text, size_t n, mg_buf *out);
 
 mg_status tok_pretokenize_from(mg_tok_work *w, int stage, const char *text, size_t n, bool first);

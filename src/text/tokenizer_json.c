@@ -106,7 +106,7 @@ static bool write_added(const mg_tokenizer *t, mg_buf *out) {
     tok_added *sorted = mg_calloc(t->n_added, sizeof *sorted);
     if (!sorted) return false;
     if (t->n_added) memcpy(sorted, t->added, t->n_added * sizeof *sorted);
-    qsort(sorted, t->n_added, sizeof *sorted, by_id);
+    if (t->n_added) qsort(sorted, t->n_added, sizeof *sorted, by_id);
     mg_buf_str(out, ",\n  \"added_tokens\": [");
     for (size_t i = 0; i < t->n_added; i++) {
         const tok_added *a = &sorted[i];

@@ -79,7 +79,9 @@ mg_status tok_parse_pattern(tok_stage *s, yyjson_val *config, const char *name, 
 
 static bool replace_literal(const tok_stage *s, const char *text, size_t n, mg_buf *out) {
     const char *p = text, *end = text + n;
+    size_t      most = out->len + tok_growth_limit(n);
     while (s->pattern_len) {
+        if (out->len > most) return false;
         const char *hit = memmem(p, (size_t)(end - p), s->pattern, s->pattern_len);
         if (!hit) break;
         mg_buf_add(out, p, (size_t)(hit - p));
@@ -92,8 +94,9 @@ static bool replace_literal(const tok_stage *s, const char *text, size_t n, mg_b
 
 bool tok_replace(const tok_stage *s, mg_regex_work *w, const char *text, size_t n, mg_buf *out) {
     if (!s->regex) return replace_literal(s, text, n, out);
-    size_t copied = 0, from = 0, last_end = SIZE_MAX, begin, end;
+    size_t copied = 0, from = 0, last_end = SIZE_MAX, begin, end, most = out->len + tok_growth_limit(n);
     while (from <= n) {
+        if (out->len > most) return false;
         mg_found f = mg_regex_find(s->regex, w, text, n, from, &begin, &end);
         if (f == MG_FOUND_LIMIT) return false;
         if (f == MG_FOUND_NONE) break;

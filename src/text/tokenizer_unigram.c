@@ -135,9 +135,9 @@ static mg_status finish(mg_tokenizer *t, unigram *m, mg_error *err) {
     m->worst = INFINITY;
     for (size_t id = 0; id < m->n; id++) {
         const char *s = t->vocab.text[id];
-        if (!s || !t->vocab.len[id]) continue;
         if (!isfinite(m->score[id]))
             return mg_fail(err, MG_FORMAT, "%s: the score of token %zu is not a finite number", t->name, id);
+        if (!s || !t->vocab.len[id]) continue;
         if (m->score[id] < m->worst) m->worst = m->score[id];
         uint16_t *longest = &m->longest[two_bytes(s, t->vocab.len[id])];
         if (t->vocab.len[id] > *longest) *longest = (uint16_t)t->vocab.len[id];
@@ -166,6 +166,7 @@ static mg_status parse(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
             return mg_fail(err, MG_FORMAT, "%s: token %zu is not a text and a score", t->name, i);
         st = tok_vocab_add(&t->vocab, (int32_t)i, yyjson_get_str(text), yyjson_get_len(text), t->name, err);
     }
+    if (st) return st;
     if (yyjson_is_num(unk) && (!yyjson_is_uint(unk) || yyjson_get_uint(unk) >= t->vocab.n))
         return mg_fail(err, MG_FORMAT, "%s: the unknown token's id is outside the vocabulary", t->name);
     unigram *m = new_unigram(t, yyjson_is_uint(unk) ? (int32_t)yyjson_get_uint(unk) : -1,

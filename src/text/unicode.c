@@ -124,7 +124,10 @@ bool mg_char_is_space(uint32_t c) {
            c == 0x202f || c == 0x205f || c == 0x3000;
 }
 
-bool mg_char_is_mark(uint32_t c) { return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_MN; }
+bool mg_char_is_mark(uint32_t c) {
+    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+    return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME;
+}
 
 bool mg_char_is_word(uint32_t c) {
     static const bool word[32] = {
@@ -174,7 +177,32 @@ bool mg_is_normalized(mg_normal_form form, const char *s, size_t n) {
     return true;
 }
 
-bool mg_normalize(mg_normal_form form, const char *s, size_t n, mg_buf *out) {
+typedef struct {
+    uint32_t first, last;
+} late_range;
+
+/* Characters that did not exist when the reference's tables were made. */
+static const late_range late[] = {
+#define LATE(first, last) { first, last },
+#include "text/unicode_late.def"
+#undef LATE
+};
+static const late_range newest[] = {
+#define NEW(first, last, kind) { first, last },
+#include "text/unicode_new.def"
+#undef NEW
+};
+
+static bool is_late(uint32_t c) {
+    if (c < late[0].first) return false;
+    for (size_t i = 0; i < sizeof late / sizeof *late; i++)
+        if (c >= late[i].first && c <= late[i].last) return true;
+    for (size_t i = 0; i < sizeof newest / sizeof *newest; i++)
+        if (c >= newest[i].first && c <= newest[i].last) return true;
+    return false;
+}
+
+static bool normalize_part(mg_normal_form form, const char *s, size_t n, mg_buf *out) {
     static const int option[] = {
         [MG_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
         [MG_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
@@ -182,10 +210,26 @@ bool mg_normalize(mg_normal_form form, const char *s, size_t n, mg_buf *out) {
         [MG_NFKD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | UTF8PROC_COMPAT,
     };
     utf8proc_uint8_t *text = NULL;
-    utf8proc_ssize_t  len = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &text,
-                                         (utf8proc_option_t)option[form]);
+    if (!n) return true;
+    utf8proc_ssize_t len = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &text,
+                                        (utf8proc_option_t)option[form]);
     if (len < 0) return false;
     mg_buf_add(out, text, (size_t)len);
     free(text);
     return !out->failed;
+}
+
+bool mg_normalize(mg_normal_form form, const char *s, size_t n, mg_buf *out) {
+    size_t from = 0;
+    for (size_t i = 0; i < n;) {
+        uint32_t c;
+        size_t   len = mg_utf8_next(s + i, n - i, &c);
+        if (is_late(c)) { /* to the reference it is unassigned: nothing moves across it */
+            if (!normalize_part(form, s + from, i - from, out)) return false;
+            mg_buf_add(out, s + i, len);
+            from = i + len;
+        }
+        i += len;
+    }
+    return normalize_part(form, s + from, n - from, out);
 }

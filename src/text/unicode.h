@@ -1,7 +1,8 @@
 /* unicode.h -- UTF-8 and the few character properties that tokenizers ask for.
  *
  * Normal forms and categories come from utf8proc; nothing here has tables of
- * its own but the 25 white-space characters and unicode_new.def. */
+ * its own but the 25 white-space characters and what tells versions of Unicode
+ * apart (unicode_new.def, unicode_late.def). */
 #ifndef MG_TEXT_UNICODE_H
 #define MG_TEXT_UNICODE_H
 
@@ -24,11 +25,13 @@ size_t mg_utf8_open_tail(const char *s, size_t n);
 
 bool     mg_char_is_space(uint32_t c);       /* White_Space */
 bool     mg_char_is_word(uint32_t c);        /* \w: letters, marks, digits, connectors */
-bool     mg_char_is_mark(uint32_t c);        /* Mn */
+bool     mg_char_is_mark(uint32_t c);        /* Mn, Mc, Me */
 uint32_t mg_char_lower(uint32_t c);          /* simple mapping */
 
 typedef enum mg_normal_form { MG_NFC, MG_NFD, MG_NFKC, MG_NFKD } mg_normal_form;
-/* True when a quick look shows that s is in the form already (false: unknown). */
+/* The forms are those of Unicode 9, as in the normalizers of Hugging Face tokenizers: characters
+ * assigned later are left where they are.
+ * True when a quick look shows that s is in the form already (false: unknown). */
 bool mg_is_normalized(mg_normal_form form, const char *s, size_t n);
 /* Append s in the form; s is valid UTF-8.  False: no memory. */
 bool mg_normalize(mg_normal_form form, const char *s, size_t n, mg_buf *out);
