@@ -103,10 +103,7 @@ static input read_line(chat *c) {
     if (c->terminal) {
         int         n = 0;
         const char *text = el_gets(c->edit, &n);
-        if (mg_interrupted()) {
-            el_set(c->edit, EL_UNBUFFERED, 0); /* puts the terminal's own mode back */
-            return INTERRUPT;
-        }
+        if (mg_interrupted()) return INTERRUPT;
         if (!text || n <= 0) return END;
         mg_buf_add(&c->line, text, (size_t)n);
         HistEvent event;

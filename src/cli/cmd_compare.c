@@ -1,7 +1,9 @@
 /* cmd_compare.c -- `compare`: the same questions to the base model and to the tuned one, side by side.
  *
  * The model is opened once; the base model is the tuned one with its adapter switched off. */
+#include "cli/compare_judge.h"
 #include "cli/inference.h"
+#include "cli/locale.h"
 
 #include "base/file.h"
 #include "base/json.h"
@@ -16,8 +18,8 @@ enum { PROMPTS_BYTES = 16 << 20, COLUMNS = 3 };
 typedef struct {
     mg_inference_options model;
     mg_answer_options    answer;
-    mg_list              prompt;
-    char                *file, *system;
+    mg_list              prompt, questions;
+    char                *file, *system, *report;
     bool                 raw;
 } compare_options;
 
@@ -30,6 +32,10 @@ static const mg_option rows[] = {
       .help = MG_N("a question; may be given several times") },
     { .name = "prompts", .type = &mg_option_string, .offset = AT(file), .metavar = "FILE", .group = "",
       .help = MG_N("a file with a question a line") },
+    { .name = "questions", .aliases = "dataset", .type = &mg_option_texts, .offset = AT(questions), .flag = 'd', .metavar = "FILE", .group = "",
+      .help = MG_N("questions with what is expected, one JSON object a line; answers are judged, and a report is written") },
+    { .name = "report", .aliases = "output_dir", .type = &mg_option_string, .offset = AT(report), .flag = 'o', .metavar = "DIR", .group = "",
+      .help = MG_N("folder for report.html and report.json; otherwise the run's own") },
     { .name = "system", .aliases = "system_prompt", .type = &mg_option_string, .offset = AT(system), .metavar = "TEXT", .group = "",
       .help = MG_N("a system message before each question") },
     { .name = "raw", .type = &mg_option_bool, .offset = AT(raw), .def = "false", .group = "",
@@ -47,6 +53,9 @@ typedef struct {
     mg_buf         text;
     mg_ids        *ids;          /* [n] */
     mg_generation *base, *tuned; /* [n] */
+    mg_questions   judged;       /* the first questions; empty: none are judged */
+    mg_verdict    *verdict;      /* [judged.n] */
+    const char   **before, **after; /* [n] texts of the answers */
 } work;
 
 static mg_status add_question(work *w, const char *text, mg_error *err) {
@@ -57,17 +66,22 @@ static mg_status add_question(work *w, const char *text, mg_error *err) {
 
 static mg_status collect(work *w, const compare_options *o, mg_error *err) {
     mg_status st = MG_OK;
+    for (size_t i = 0; !st && i < o->questions.n; i++) st = mg_questions_load(&w->judged, o->questions.item[i], err);
+    for (size_t i = 0; !st && i < w->judged.n; i++) st = add_question(w, w->judged.question[i].text, err);
     for (size_t i = 0; !st && i < o->prompt.n; i++) st = add_question(w, o->prompt.item[i], err);
     if (!st && o->file) st = mg_read_file(&w->text, o->file, PROMPTS_BYTES, err);
     char *rest = NULL;
     for (char *line = st || !w->text.data ? NULL : strtok_r(w->text.data, "\r\n", &rest); !st && line; line = strtok_r(NULL, "\r\n", &rest))
         st = add_question(w, line, err);
-    if (!st && !w->n) st = mg_fail(err, MG_USAGE, "no question is given; ask with -p TEXT or --prompts FILE");
+    if (!st && !w->n) st = mg_fail(err, MG_USAGE, "no question is given; ask with -p TEXT, --prompts FILE or -d QUESTIONS.jsonl");
     if (st) return st;
     w->ids = mg_calloc(w->n, sizeof *w->ids);
     w->base = mg_calloc(w->n, sizeof *w->base);
     w->tuned = mg_calloc(w->n, sizeof *w->tuned);
-    return w->ids && w->base && w->tuned ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for the questions");
+    w->verdict = mg_calloc(w->judged.n + 1, sizeof *w->verdict);
+    w->before = mg_calloc(w->n, sizeof *w->before);
+    w->after = mg_calloc(w->n, sizeof *w->after);
+    return w->ids && w->base && w->tuned && w->verdict && w->before && w->after ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for the questions");
 }
 
 static void free_work(work *w) {
@@ -80,6 +94,10 @@ static void free_work(work *w) {
     free(w->base);
     free(w->tuned);
     free(w->question);
+    free(w->verdict);
+    free(w->before);
+    free(w->after);
+    mg_questions_free(&w->judged);
     mg_buf_free(&w->text);
 }
 
@@ -93,7 +111,8 @@ static mg_status tokenize(work *w, const compare_options *o, const mg_bundle *b,
     *longest = 0;
     for (size_t i = 0; !st && i < w->n; i++) {
         const char *q = w->question[i];
-        st = o->raw ? mg_raw_prompt(b, q, strlen(q), &w->ids[i], err) : mg_question(b, o->system, q, &w->ids[i], err);
+        bool        raw = i < w->judged.n ? w->judged.question[i].raw : o->raw;
+        st = raw ? mg_raw_prompt(b, q, strlen(q), &w->ids[i], err) : mg_question_prompt(b, o->system, q, &w->ids[i], err);
         if ((int64_t)w->ids[i].len > *longest) *longest = (int64_t)w->ids[i].len;
     }
     return st;
@@ -113,6 +132,18 @@ static mg_status answer(work *w, const compare_options *o, const mg_bundle *b, c
 
 static const char *text_of(const mg_generation *g) { return g->text.data ? g->text.data : ""; }
 
+static void judge(work *w) {
+    for (size_t i = 0; i < w->n; i++) {
+        w->before[i] = text_of(&w->base[i]);
+        w->after[i] = text_of(&w->tuned[i]);
+    }
+    mg_judge_all(&w->judged, w->before, w->after, w->verdict);
+}
+
+static void json_verdict(mg_buf *out, const char *key, int verdict) {
+    mg_buf_printf(out, ",\"%s\":%s", key, verdict < 0 ? "null" : verdict ? "true" : "false");
+}
+
 static void print_json(mg_buf *out, const work *w) {
     mg_buf_char(out, '[');
     for (size_t i = 0; i < w->n; i++) {
@@ -122,6 +153,12 @@ static void print_json(mg_buf *out, const work *w) {
         mg_json_quote(out, text_of(&w->base[i]), w->base[i].text.len);
         mg_buf_str(out, ",\"tuned\":");
         mg_json_quote(out, text_of(&w->tuned[i]), w->tuned[i].text.len);
+        if (i < w->judged.n) {
+            mg_buf_str(out, ",\"category\":");
+            mg_json_quote(out, w->judged.question[i].category, strlen(w->judged.question[i].category));
+            json_verdict(out, "ok_base", w->verdict[i].before);
+            json_verdict(out, "ok_tuned", w->verdict[i].after);
+        }
         mg_buf_char(out, '}');
     }
     mg_buf_str(out, "]\n");
@@ -179,8 +216,30 @@ static void print_table(mg_buf *out, const work *w, int columns) {
     print_row(out, (const char *[]){ gettext("Question"), gettext("Base model"), gettext("Tuned") }, width);
     for (size_t i = 0; i < w->n; i++) {
         print_line(out, columns);
-        print_row(out, (const char *[]){ w->question[i], text_of(&w->base[i]), text_of(&w->tuned[i]) }, width);
+        if (i >= w->judged.n) {
+            print_row(out, (const char *[]){ w->question[i], w->before[i], w->after[i] }, width);
+            continue;
+        }
+        mg_buf before = { 0 }, after = { 0 };
+        mg_buf_printf(&before, "%s %s", mg_verdict_mark(w->verdict[i].before), w->before[i]);
+        mg_buf_printf(&after, "%s %s", mg_verdict_mark(w->verdict[i].after), w->after[i]);
+        if (before.failed || after.failed)
+            out->failed = true;
+        else
+            print_row(out, (const char *[]){ w->question[i], before.data, after.data }, width);
+        mg_buf_free(&before);
+        mg_buf_free(&after);
     }
+    if (!w->judged.n) return;
+    print_line(out, columns);
+    mg_judge_summary(out, &w->judged, w->verdict);
+}
+
+/* The report goes beside the adapter unless another folder is named. */
+static mg_status write_report(work *w, const compare_options *o, const mg_inference_paths *paths, mg_error *err) {
+    const char *folder = o->report ? o->report : paths->adapter;
+    mg_status   st = mg_make_folder(folder, err);
+    return st ? st : mg_judge_report(&w->judged, w->before, w->after, w->verdict, paths->model, paths->adapter, folder, mg_locale_lang(), err);
 }
 
 static mg_status run(mg_cli *cli, void *values, mg_error *err) {
@@ -202,6 +261,9 @@ static mg_status run(mg_cli *cli, void *values, mg_error *err) {
     st = mg_inference_load(&b, &paths, &o->model, need, &backend, err);
     if (!st) st = answer(&w, o, &b, backend, err);
     if (st) goto done;
+    judge(&w);
+    if (w.judged.n) st = write_report(&w, o, &paths, err);
+    if (st) goto done;
     if (cli->global.json)
         print_json(&out, &w);
     else
@@ -219,8 +281,9 @@ done:
 }
 
 const mg_command mg_command_compare = {
-    .name = "compare", .group = "try", .usage = "RUN -p QUESTION [-p QUESTION...]",
+    .name = "compare", .group = "try", .usage = "RUN -p QUESTION [-p QUESTION...] | RUN -d QUESTIONS.jsonl",
     .summary = MG_N("ask the base model and the tuned one the same questions"),
-    .details = MG_N("With --json prints [{\"prompt\":...,\"base\":...,\"tuned\":...}, ...]."),
+    .details = MG_N("With --json prints [{\"prompt\":...,\"base\":...,\"tuned\":...}, ...]; judged questions have category, ok_base and "
+                    "ok_tuned as well."),
     .rows = rows, .values_size = sizeof(compare_options), .run = run,
 };

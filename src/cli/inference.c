@@ -146,7 +146,7 @@ mg_status mg_raw_prompt(const mg_bundle *b, const char *text, size_t n, mg_ids *
     return st;
 }
 
-mg_status mg_question(const mg_bundle *b, const char *system, const char *question, mg_ids *out, mg_error *err) {
+mg_status mg_question_prompt(const mg_bundle *b, const char *system, const char *question, mg_ids *out, mg_error *err) {
     mg_buf  text = { 0 };
     mg_json json = { 0 };
     mg_buf_str(&text, "[");
