@@ -1,0 +1,208 @@
+/* rig.h -- a training run in a few lines, for the tests of the trainer.
+ *
+ * Models: the golden ones with a tokenizer of one token a byte beside them (the folder that transformers wrote has
+ * none), written into a temporary folder; or any path.  Options go through the real table, as texts. */
+#ifndef MG_TESTS_TRAIN_RIG_H
+#define MG_TESTS_TRAIN_RIG_H
+
+#include "support.h"
+
+#include "base/file.h"
+#include "cli/sft_options.h"
+#include "data/dataset.h"
+#include "format/safetensors.h"
+#include "train/sft.h"
+
+enum { RIG_STEPS = 512 };
+
+typedef struct rig {
+    char          *home; /* temporary folder of the test: runs, data, models */
+    mg_sft_options o;
+    mg_options    *options;
+    mg_sft_result  result;
+    mg_sft_step    step[RIG_STEPS];
+    int            steps;
+    double         eval[RIG_STEPS]; /* loss of every evaluation */
+    int64_t        eval_step[RIG_STEPS];
+    int            evals;
+    mg_buf         warnings;
+    mg_memory_plan plan;
+    int64_t        stop_after; /* the listener's stop is raised after this step; 0: never */
+    volatile sig_atomic_t stop;
+    mg_error       err;
+} rig;
+
+static inline const char *rig_path(const rig *r, const char *name) {
+    static char ring[32][4200];
+    static int  next;
+    char       *path = ring[next++ % 32];
+    snprintf(path, sizeof ring[0], "%s/%s", r->home, name);
+    return path;
+}
+
+static inline void rig_open(rig *r) {
+    memset(r, 0, sizeof *r);
+    r->home = make_temp_folder();
+    setenv("MIGAKI_RUNS", rig_path(r, "runs"), 1);
+}
+
+static inline void rig_close(rig *r) {
+    mg_options_free(r->options);
+    mg_buf_free(&r->warnings);
+    remove_temp_folder(r->home);
+}
+
+static inline void rig_write(const char *path, const char *text) {
+    mg_error err;
+    assert_ok(mg_replace_file(path, text, strlen(text), &err), err);
+}
+
+/* A tokenizer of 256 bytes and 64 special tokens: what a golden model needs to be a whole model. */
+static inline void rig_write_tokenizer(const char *path) {
+    mg_buf b = { 0 };
+    mg_buf_str(&b, "{\"version\":\"1.0\",\"normalizer\":null,\"pre_tokenizer\":{\"type\":\"ByteLevel\",\"add_prefix_space\":false,"
+                   "\"trim_offsets\":true,\"use_regex\":false},\"post_processor\":null,\"decoder\":{\"type\":\"ByteLevel\"},\"added_tokens\":[");
+    for (int i = 0; i < 64; i++)
+        mg_buf_printf(&b, "%s{\"id\":%d,\"content\":\"<s%d>\",\"single_word\":false,\"lstrip\":false,\"rstrip\":false,\"normalized\":false,\"special\":true}",
+                      i ? "," : "", i, i);
+    mg_buf_str(&b, "],\"model\":{\"type\":\"BPE\",\"vocab\":{");
+    for (int i = 0; i < 64; i++) mg_buf_printf(&b, "%s\"<s%d>\":%d", i ? "," : "", i, i);
+    for (int i = 0, n = 0; i < 256; i++) { /* GPT-2's alphabet of printable characters for bytes */
+        bool plain = (i >= 33 && i <= 126) || (i >= 161 && i <= 172) || i >= 174;
+        int  c = plain ? i : 256 + n++;
+        mg_buf_str(&b, ",\"");
+        if (c == '"' || c == '\\') mg_buf_char(&b, '\\');
+        if (c < 128)
+            mg_buf_char(&b, (char)c);
+        else {
+            mg_buf_char(&b, (char)(0xc0 | c >> 6));
+            mg_buf_char(&b, (char)(0x80 | (c & 63)));
+        }
+        mg_buf_printf(&b, "\":%d", 64 + i);
+    }
+    mg_buf_str(&b, "},\"merges\":[]}}\n");
+    assert_false(b.failed);
+    rig_write(path, b.data);
+    mg_buf_free(&b);
+}
+
+/* A golden model ("llama2") as a whole folder; its path. */
+static inline const char *rig_golden(rig *r, const char *name) {
+    static const char *const files[] = { "config.json", "model.safetensors", "generation_config.json" };
+    mg_error    err;
+    char        source[300], target[300];
+    const char *folder = rig_path(r, name);
+    assert_ok(mg_make_folder(folder, &err), err);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        snprintf(source, sizeof source, "golden/%s/%s", name, files[i]);
+        snprintf(target, sizeof target, "%s/%s", name, files[i]);
+        if (!mg_is_file(rig_path(r, target))) assert_int_equal(symlink(ref_path(source), rig_path(r, target)), 0);
+    }
+    snprintf(target, sizeof target, "%s/tokenizer.json", name);
+    rig_write_tokenizer(rig_path(r, target));
+    return folder;
+}
+
+/* Rows of input_ids and labels that can be learnt: token i + 1 follows token i in a cycle of its own, lengths
+ * shortest..longest, the first two labels are not trained. */
+static inline const char *rig_rows(rig *r, const char *name, int n, int shortest, int longest, int vocabulary) {
+    mg_buf   b = { 0 };
+    uint32_t x = 12345;
+    for (int i = 0; i < n; i++) {
+        int length = shortest + (int)((x = x * 1664525u + 1013904223u) >> 16) % (longest - shortest + 1), first = (i * 37) % 200;
+        mg_buf_str(&b, "{\"input_ids\": [");
+        for (int k = 0; k < length; k++) mg_buf_printf(&b, "%s%d", k ? ", " : "", 64 + (first + k * (1 + i % 3)) % (vocabulary - 64));
+        mg_buf_str(&b, "], \"labels\": [");
+        for (int k = 0; k < length; k++)
+            mg_buf_printf(&b, "%s%d", k ? ", " : "", k < 2 ? -100 : 64 + (first + k * (1 + i % 3)) % (vocabulary - 64));
+        mg_buf_str(&b, "]}\n");
+    }
+    assert_false(b.failed);
+    const char *path = rig_path(r, name);
+    rig_write(path, b.data);
+    mg_buf_free(&b);
+    return path;
+}
+
+/* Fresh options: names and values by turns, NULL ends.  What every small test wants stands before them. */
+static inline void rig_set(rig *r, const char *const *pairs) {
+    static const char *const usual[] = { "dtype", "float32", "lora_r", "4", "lora_alpha", "8", "lora_dropout", "0", "threads", "2",
+                                         "max_length", "128", "warmup_steps", "0", "learning_rate", "1e-3", NULL };
+    mg_options_free(r->options);
+    memset(&r->o, 0, sizeof r->o);
+    r->options = mg_options_new(mg_foreign_options);
+    assert_non_null(r->options);
+    assert_ok(mg_options_add(r->options, mg_sft_option_rows, &r->o, &r->err), r->err);
+    for (const char *const *p = usual; *p; p += 2) assert_ok(mg_options_set(r->options, p[0], p[1], "test", &r->err), r->err);
+    for (const char *const *p = pairs; *p; p += 2) assert_ok(mg_options_set(r->options, p[0], p[1], "test", &r->err), r->err);
+    assert_ok(mg_sft_options_check(&r->o, &r->err), r->err);
+}
+#define SET(r, ...) rig_set(r, (const char *const[]){ __VA_ARGS__, NULL })
+
+static inline void rig_on_facts(void *context, const mg_sft_facts *f) { ((rig *)context)->plan = *f->plan; }
+static inline void rig_on_step(void *context, const mg_sft_step *s) {
+    rig *r = context;
+    assert_true(r->steps < RIG_STEPS);
+    r->step[r->steps++] = *s;
+    if (s->step == r->stop_after) r->stop = 1;
+}
+static inline void rig_on_evaluated(void *context, int64_t step, double loss, double accuracy) {
+    rig *r = context;
+    assert_true(r->evals < RIG_STEPS && accuracy >= 0 && accuracy <= 1);
+    r->eval_step[r->evals] = step;
+    r->eval[r->evals++] = loss;
+}
+static inline void rig_on_warn(void *context, const char *text) { mg_buf_printf(&((rig *)context)->warnings, "%s\n", text); }
+
+static inline mg_status rig_train(rig *r) {
+    mg_sft_listener l = { .context = r, .facts = rig_on_facts, .step = rig_on_step, .evaluated = rig_on_evaluated, .warn = rig_on_warn,
+                          .stop = &r->stop };
+    mg_buf yaml = { 0 };
+    r->steps = r->evals = 0;
+    r->stop = 0;
+    mg_buf_free(&r->warnings);
+    r->plan = (mg_memory_plan){ 0 };
+    mg_options_write_yaml(&yaml, r->options);
+    assert_false(yaml.failed);
+    mg_status st = mg_sft_train(&r->o, yaml.data, 0, NULL, &l, &r->result, &r->err);
+    mg_buf_free(&yaml);
+    return st;
+}
+
+/* Train to the end into the folder `name` of the test. */
+#define TRAIN(r, name, ...)                                                \
+    do {                                                                   \
+        SET(r, "output_dir", rig_path(r, name), __VA_ARGS__);              \
+        assert_ok(rig_train(r), (r)->err);                                 \
+    } while (0)
+
+/* The adapter of a run as one array of floats; free it. */
+static inline float *rig_adapter(const rig *r, const char *run, size_t *n) {
+    mg_safetensors *f = NULL;
+    mg_error        err;
+    char            name[600];
+    mg_buf          all = { 0 };
+    snprintf(name, sizeof name, "%s/adapter_model.safetensors", run);
+    assert_ok(mg_safetensors_open(&f, rig_path(r, name), &err), err);
+    for (size_t i = 0; i < f->n; i++) {
+        const mg_st_entry *e = &f->entries[i];
+        mg_buf_add(&all, e->data, e->bytes);
+    }
+    mg_safetensors_close(f);
+    assert_false(all.failed);
+    *n = all.len / sizeof(float);
+    return (float *)(void *)all.data;
+}
+
+/* Distance between the adapters of two runs, relative to the largest number; bits equal: 0. */
+static inline double rig_distance(const rig *r, const char *a, const char *b) {
+    size_t n, m;
+    float *x = rig_adapter(r, a, &n), *y = rig_adapter(r, b, &m);
+    assert_int_equal(n, m);
+    double d = memcmp(x, y, n * sizeof *x) ? fmax(relative_distance(x, y, n), 1e-30) : 0;
+    free(x);
+    free(y);
+    return d;
+}
+
+#endif
