@@ -185,6 +185,7 @@ static const char *category_text(const page *p, const char *category) {
         { "target", "taught", "教えたこと" },           { "heldout", "taught, other words", "教えたこと（言い換え）" },
         { "neighbour", "nearby topics", "近い話題" },   { "control", "unrelated", "無関係（維持の確認）" },
         { "neighbours", "nearby topics", "近い話題" },  { "controls", "unrelated", "無関係（維持の確認）" },
+        { "neighbours", "nearby topics", "近い話題" },  { "controls", "unrelated", "無関係（維持の確認）" },
     };
     for (size_t i = 0; category && i < sizeof known / sizeof *known; i++)
         if (!strcmp(known[i][0], category)) return known[i][1 + p->lang];
