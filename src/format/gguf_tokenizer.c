@@ -41,13 +41,13 @@ static mg_status get_strings(strings *s, const mg_gguf *g, const char *key, mg_e
 }
 
 /* An array that goes with the tokens; *v NULL when it is absent. */
-static mg_status get_beside_tokens(const mg_gguf_value **v, const mg_gguf *g, const char *key, bool floats, size_t n,
-                                   mg_error *err) {
+static mg_status get_beside_tokens(const mg_gguf_value **v, const mg_gguf *g, const char *key, bool floats,
+                                   size_t n, mg_error *err) {
     const mg_gguf_value *found = mg_gguf_find(g, key);
     *v = NULL;
     if (!found) return MG_OK;
-    bool right = found->kind == MG_GGUF_ARRAY && (floats ? found->item == MG_GGUF_F32 || found->item == MG_GGUF_F64
-                                                         : found->item <= MG_GGUF_I32);
+    bool right = found->kind == MG_GGUF_ARRAY &&
+                 (floats ? found->item == MG_GGUF_F32 || found->item == MG_GGUF_F64 : found->item <= MG_GGUF_I32);
     if (!right) return mg_fail(err, MG_FORMAT, "%s: %s is not an array of numbers", g->path, key);
     if (found->count != n)
         return mg_fail(err, MG_FORMAT, "%s: %s has %llu entries for %zu tokens", g->path, key,
@@ -62,7 +62,8 @@ static mg_status get_id(int32_t *out, const mg_gguf *g, const char *key, size_t 
     /* some writers put 2^32 - 1 or a number beyond the vocabulary for "none" */
     if (!mg_gguf_int(g, key, &id) || id == -1 || id == UINT32_MAX) return MG_OK;
     if (id < 0 || (uint64_t)id >= n)
-        return mg_fail(err, MG_FORMAT, "%s: %s is %lld, the vocabulary has %zu tokens", g->path, key, (long long)id, n);
+        return mg_fail(err, MG_FORMAT, "%s: %s is %lld, the vocabulary has %zu tokens", g->path, key,
+                       (long long)id, n);
     *out = (int32_t)id;
     return MG_OK;
 }
@@ -95,7 +96,8 @@ mg_status mg_gguf_tokenizer(mg_tokenizer **out, const mg_gguf *g, mg_error *err)
     mg_gguf_vocab        v = { .model = model, .pre = pre };
     mg_status            st = MG_OK;
     if (!model || !mg_gguf_find(g, KEY("tokens"))) {
-        st = mg_fail(err, MG_NOTFOUND, "%s: the file has no tokenizer (tokenizer.ggml.model and .tokens)", g->path);
+        st =
+            mg_fail(err, MG_NOTFOUND, "%s: the file has no tokenizer (tokenizer.ggml.model and .tokens)", g->path);
         goto done;
     }
     st = get_strings(&tokens, g, KEY("tokens"), err);

@@ -25,9 +25,10 @@ mg_status mg_regex_compile(mg_regex **out, const char *pattern, size_t n, const 
     mg_buf                 text = { 0 };
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     mg_regex              *r = mg_calloc(1, sizeof *r);
-    mg_status              st = n <= PATTERN_MAX ? mg_regex_rewrite(&text, pattern, n, name, err)
-                                                 : mg_fail(err, MG_FORMAT, "%s: a regular expression of %zu bytes, at most %d are allowed",
-                                                           name, n, PATTERN_MAX);
+    mg_status              st = n <= PATTERN_MAX
+                                    ? mg_regex_rewrite(&text, pattern, n, name, err)
+                                    : mg_fail(err, MG_FORMAT, "%s: a regular expression of %zu bytes, at most %d are allowed",
+                                              name, n, PATTERN_MAX);
     int                    code = 0;
     PCRE2_SIZE             at = 0;
     if (st) goto done;
@@ -36,8 +37,9 @@ mg_status mg_regex_compile(mg_regex **out, const char *pattern, size_t n, const 
         goto done;
     }
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
-    r->code = pcre2_compile((PCRE2_SPTR)text.data, text.len,
-                            PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, context);
+    r->code =
+        pcre2_compile((PCRE2_SPTR)text.data, text.len,
+                      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &code, &at, context);
     if (!r->code) {
         PCRE2_UCHAR why[120];
         pcre2_get_error_message(code, why, sizeof why);

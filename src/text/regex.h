@@ -16,8 +16,8 @@ void      mg_regex_free(mg_regex *r);
 
 /* What a thread needs to match; one serves all patterns. */
 typedef struct mg_regex_work mg_regex_work;
-mg_regex_work *mg_regex_work_new(void); /* NULL: no memory */
-void           mg_regex_work_free(mg_regex_work *w);
+mg_regex_work               *mg_regex_work_new(void); /* NULL: no memory */
+void                         mg_regex_work_free(mg_regex_work *w);
 
 typedef enum mg_found { MG_FOUND_NONE, MG_FOUND, MG_FOUND_LIMIT } mg_found;
 /* The first match in text[from..n), valid UTF-8; what lies before `from` is seen by

@@ -38,39 +38,68 @@ typedef struct {
 } named_set;
 
 #define SPACE_SET "\\p{Z}\\t-\\r\\x{85}"
-#define WORD_SET                                                                                                       \
-    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{1f149}"      \
+#define WORD_SET                                                                                              \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}\\x{1f130}-\\x{" \
+    "1f149}"                                                                                                  \
     "\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}"
 
 static const named_set sets[] = {
-    { "l", "\\p{L}", "L" },           { "letter", "\\p{L}", "L" },
-    { "lu", "\\p{Lu}", "Lu" },        { "uppercaseletter", "\\p{Lu}", "Lu" },
-    { "ll", "\\p{Ll}", "Ll" },        { "lowercaseletter", "\\p{Ll}", "Ll" },
-    { "lt", "\\p{Lt}", "Lt" },        { "titlecaseletter", "\\p{Lt}", "Lt" },
-    { "lm", "\\p{Lm}", "Lm" },        { "modifierletter", "\\p{Lm}", "Lm" },
-    { "lo", "\\p{Lo}", "Lo" },        { "otherletter", "\\p{Lo}", "Lo" },
-    { "m", "\\p{M}", "M" },           { "mark", "\\p{M}", "M" },
-    { "mn", "\\p{Mn}", "Mn" },        { "nonspacingmark", "\\p{Mn}", "Mn" },
-    { "mc", "\\p{Mc}", "Mc" },        { "me", "\\p{Me}", "Me" },
-    { "n", "\\p{N}", "N" },           { "number", "\\p{N}", "N" },
-    { "nd", "\\p{Nd}", "Nd" },        { "decimalnumber", "\\p{Nd}", "Nd" },
-    { "digit", "\\p{Nd}", "Nd" },     { "d", "\\p{Nd}", "Nd" },
-    { "nl", "\\p{Nl}", "Nl" },        { "no", "\\p{No}", "No" },
-    { "p", "\\p{P}", "P" },           { "punctuation", "\\p{P}", "P" },
-    { "punct", "\\p{P}", "P" },       { "pc", "\\p{Pc}", "Pc" },
-    { "pd", "\\p{Pd}", "Pd" },        { "ps", "\\p{Ps}", "Ps" },
-    { "pe", "\\p{Pe}", "Pe" },        { "pi", "\\p{Pi}", "Pi" },
-    { "pf", "\\p{Pf}", "Pf" },        { "po", "\\p{Po}", "Po" },
-    { "s", "\\p{S}", "S" },           { "symbol", "\\p{S}", "S" },
-    { "sm", "\\p{Sm}", "Sm" },        { "sc", "\\p{Sc}", "Sc" },
-    { "sk", "\\p{Sk}", "Sk" },        { "so", "\\p{So}", "So" },
-    { "z", "\\p{Z}", "" },            { "separator", "\\p{Z}", "" },
-    { "zs", "\\p{Zs}", "" },          { "zl", "\\p{Zl}", "" },
-    { "zp", "\\p{Zp}", "" },          { "cc", "\\p{Cc}", "" },
-    { "control", "\\p{Cc}", "" },     { "cf", "\\p{Cf}", "Cf" },
-    { "co", "\\p{Co}", "" },          { "space", SPACE_SET, "" },
-    { "whitespace", SPACE_SET, "" },  { "word", WORD_SET, "L M Nd Nl Pc" },
-    { "xdigit", "0-9A-Fa-f", "" },    { "cntrl", "\\p{Cc}", "" },
+    { "l", "\\p{L}", "L" },
+    { "letter", "\\p{L}", "L" },
+    { "lu", "\\p{Lu}", "Lu" },
+    { "uppercaseletter", "\\p{Lu}", "Lu" },
+    { "ll", "\\p{Ll}", "Ll" },
+    { "lowercaseletter", "\\p{Ll}", "Ll" },
+    { "lt", "\\p{Lt}", "Lt" },
+    { "titlecaseletter", "\\p{Lt}", "Lt" },
+    { "lm", "\\p{Lm}", "Lm" },
+    { "modifierletter", "\\p{Lm}", "Lm" },
+    { "lo", "\\p{Lo}", "Lo" },
+    { "otherletter", "\\p{Lo}", "Lo" },
+    { "m", "\\p{M}", "M" },
+    { "mark", "\\p{M}", "M" },
+    { "mn", "\\p{Mn}", "Mn" },
+    { "nonspacingmark", "\\p{Mn}", "Mn" },
+    { "mc", "\\p{Mc}", "Mc" },
+    { "me", "\\p{Me}", "Me" },
+    { "n", "\\p{N}", "N" },
+    { "number", "\\p{N}", "N" },
+    { "nd", "\\p{Nd}", "Nd" },
+    { "decimalnumber", "\\p{Nd}", "Nd" },
+    { "digit", "\\p{Nd}", "Nd" },
+    { "d", "\\p{Nd}", "Nd" },
+    { "nl", "\\p{Nl}", "Nl" },
+    { "no", "\\p{No}", "No" },
+    { "p", "\\p{P}", "P" },
+    { "punctuation", "\\p{P}", "P" },
+    { "punct", "\\p{P}", "P" },
+    { "pc", "\\p{Pc}", "Pc" },
+    { "pd", "\\p{Pd}", "Pd" },
+    { "ps", "\\p{Ps}", "Ps" },
+    { "pe", "\\p{Pe}", "Pe" },
+    { "pi", "\\p{Pi}", "Pi" },
+    { "pf", "\\p{Pf}", "Pf" },
+    { "po", "\\p{Po}", "Po" },
+    { "s", "\\p{S}", "S" },
+    { "symbol", "\\p{S}", "S" },
+    { "sm", "\\p{Sm}", "Sm" },
+    { "sc", "\\p{Sc}", "Sc" },
+    { "sk", "\\p{Sk}", "Sk" },
+    { "so", "\\p{So}", "So" },
+    { "z", "\\p{Z}", "" },
+    { "separator", "\\p{Z}", "" },
+    { "zs", "\\p{Zs}", "" },
+    { "zl", "\\p{Zl}", "" },
+    { "zp", "\\p{Zp}", "" },
+    { "cc", "\\p{Cc}", "" },
+    { "control", "\\p{Cc}", "" },
+    { "cf", "\\p{Cf}", "Cf" },
+    { "co", "\\p{Co}", "" },
+    { "space", SPACE_SET, "" },
+    { "whitespace", SPACE_SET, "" },
+    { "word", WORD_SET, "L M Nd Nl Pc" },
+    { "xdigit", "0-9A-Fa-f", "" },
+    { "cntrl", "\\p{Cc}", "" },
     { "alpha", "\\p{Alphabetic}", "L Mc" },
     { "alnum", "\\p{Alphabetic}\\p{Nd}", "L Mc Nd" },
 };
@@ -81,7 +110,7 @@ typedef struct {
     const char *p, *end; /* what is left of the pattern */
     const char *pattern, *name;
     mg_buf     *out;
-    size_t      atom;    /* where the last atom begins in out */
+    size_t      atom; /* where the last atom begins in out */
     size_t      group[REWRITE_MAX_DEPTH * 8];
     int         groups, depth;
     mg_error   *err;
@@ -162,7 +191,10 @@ static mg_status set_escape(rewriter *r, mg_buf *b, bool *negated) {
 }
 
 static int hex_digit(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 /* A literal character at r->p, escaped or not; *c is its code. */
@@ -195,7 +227,8 @@ static mg_status character(rewriter *r, uint32_t *c) {
     }
     if (isalnum((unsigned char)*r->p)) {
         if (*r->p != '0') return refuse(r, "an escape that is unknown here");
-        for (*c = 0; r->p < r->end && *r->p >= '0' && *r->p <= '7' && *c < 32;) *c = *c * 8 + (uint32_t)(*r->p++ - '0');
+        for (*c = 0; r->p < r->end && *r->p >= '0' && *r->p <= '7' && *c < 32;)
+            *c = *c * 8 + (uint32_t)(*r->p++ - '0');
         return MG_OK;
     }
     size_t len = mg_utf8_next(r->p, (size_t)(r->end - r->p), c);
@@ -330,8 +363,7 @@ static mg_status open_group(rewriter *r) {
         return MG_OK;
     }
     if (r->end - r->p > 1 && !strchr(":=!><#", r->p[1])) return refuse(r, "a kind of group that is unknown here");
-    do
-        mg_buf_char(r->out, *r->p++);
+    do mg_buf_char(r->out, *r->p++);
     while (r->p < r->end && strchr("?<=!>:", *r->p)); /* (?<= and the like are one opening */
     return MG_OK;
 }

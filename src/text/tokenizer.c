@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-mg_status tok_no_memory(const mg_tokenizer *t, mg_error *err) { return mg_fail(err, MG_NOMEM, "%s: no memory", t->name); }
+mg_status tok_no_memory(const mg_tokenizer *t, mg_error *err) {
+    return mg_fail(err, MG_NOMEM, "%s: no memory", t->name);
+}
 
 static const tok_model_row *const model_rows[] = {
 #define MODEL(x) &tok_model_##x,
@@ -58,7 +60,8 @@ static mg_tok_work *take_work(const mg_tokenizer *t) {
 
 static void give_work(const mg_tokenizer *t, mg_tok_work *w) {
     mg_tokenizer *own = (mg_tokenizer *)t;
-    if (w->cap_symbol > TOK_KEPT_BYTES || w->cap_heap > TOK_KEPT_BYTES) { /* a text like a book: rare, give it back */
+    if (w->cap_symbol > TOK_KEPT_BYTES ||
+        w->cap_heap > TOK_KEPT_BYTES) { /* a text like a book: rare, give it back */
         free(w->symbol);
         free(w->heap);
         w->symbol = w->heap = NULL;
@@ -83,15 +86,16 @@ static mg_status normalize(mg_tok_work *w, const char **text, size_t *n, mg_buf 
         bool ok = c->stage[i].row->normalize(&c->stage[i], w, *text, *n, out);
         if (out->failed) return tok_no_memory(w->t, w->err);
         if (!ok || out->len > most)
-            return mg_fail(w->err, MG_DATA, "%s: the normalizer takes too long on a text or makes it too long", w->t->name);
+            return mg_fail(w->err, MG_DATA, "%s: the normalizer takes too long on a text or makes it too long",
+                           w->t->name);
         *text = out->data;
         *n = out->len;
     }
     return MG_OK;
 }
 
-mg_status tok_normalize_one(const mg_tokenizer *t, mg_tok_work **w, const char **text, size_t *n, mg_buf *a, mg_buf *b,
-                            mg_error *err) {
+mg_status tok_normalize_one(const mg_tokenizer *t, mg_tok_work **w, const char **text, size_t *n, mg_buf *a,
+                            mg_buf *b, mg_error *err) {
     if (!*w) *w = tok_work_new(t);
     if (!*w) return tok_no_memory(t, err);
     (*w)->err = err;
@@ -152,7 +156,8 @@ static mg_status push_all(mg_tok_work *w, const tok_ids *ids) {
     return MG_OK;
 }
 
-/* Special tokens found behind the normalizer, in a text or in what is left when the marked bytes are blanked out. */
+/* Special tokens found behind the normalizer, in a text or in what is left when the marked bytes are blanked out.
+ */
 static mg_status count_special(mg_tok_work *w, const char *text, const uint8_t *plain, size_t n, size_t *count) {
     mg_buf blank = { 0 };
     for (size_t i = 0; plain && i < n; i++) mg_buf_char(&blank, plain[i] ? '\n' : text[i]);
@@ -171,9 +176,9 @@ static bool any(const uint8_t *plain, size_t n) {
     return false;
 }
 
-/* Tokens that are looked for behind the normalizer have no place in the text as it was.  In a gap that a user had a
- * hand in they are counted with and without the user's bytes: all the program's, they count; all the user's, they
- * do not; both, and nobody can tell which is which. */
+/* Tokens that are looked for behind the normalizer have no place in the text as it was.  In a gap that a user had
+ * a hand in they are counted with and without the user's bytes: all the program's, they count; all the user's,
+ * they do not; both, and nobody can tell which is which. */
 static mg_status decide_gap(mg_tok_work *w, const char *text, const uint8_t *plain, size_t n, bool *skip_special) {
     size_t all = 0, own = 0;
     if (*skip_special || !w->t->normalized.n || !any(plain, n)) return MG_OK;
@@ -182,12 +187,16 @@ static mg_status decide_gap(mg_tok_work *w, const char *text, const uint8_t *pla
     if (st || own == all) return st;
     *skip_special = true;
     return !own ? MG_OK
-                : mg_fail(w->err, MG_DATA, "%s: a message spells a control token that cannot be told from the template's;"
-                                           " take it out of the message", w->t->name);
+                : mg_fail(w->err, MG_DATA,
+                          "%s: a message spells a control token that cannot be told from the template's;"
+                          " take it out of the message",
+                          w->t->name);
 }
 
 static mg_status encode_text(mg_tok_work *w, const char *text, size_t n, const uint8_t *plain, bool skip_special) {
-    tok_cut   cut = { .t = w->t, .trie = &w->t->raw, .text = text, .n = n, .skip_special = skip_special, .plain = plain };
+    tok_cut cut = {
+        .t = w->t, .trie = &w->t->raw, .text = text, .n = n, .skip_special = skip_special, .plain = plain
+    };
     mg_status st = MG_OK;
     for (bool more = true; more && !st;) {
         tok_piece p = tok_cut_next(&cut);
@@ -200,12 +209,13 @@ static mg_status encode_text(mg_tok_work *w, const char *text, size_t n, const u
     return st;
 }
 
-mg_status mg_tokenize(const mg_tokenizer *t, const char *text, size_t n, unsigned flags, mg_ids *out, mg_error *err) {
+mg_status mg_tokenize(const mg_tokenizer *t, const char *text, size_t n, unsigned flags, mg_ids *out,
+                      mg_error *err) {
     return mg_tokenize_marked(t, text, n, NULL, flags, out, err);
 }
 
-mg_status mg_tokenize_marked(const mg_tokenizer *t, const char *text, size_t n, const uint8_t *plain, unsigned flags,
-                             mg_ids *out, mg_error *err) {
+mg_status mg_tokenize_marked(const mg_tokenizer *t, const char *text, size_t n, const uint8_t *plain,
+                             unsigned flags, mg_ids *out, mg_error *err) {
     size_t before = out->len;
     if (n > INT32_MAX / 4)
         return mg_fail(err, MG_DATA, "%s: a text of %zu bytes, at most %d are encoded at once; cut it", t->name, n,
@@ -216,7 +226,8 @@ mg_status mg_tokenize_marked(const mg_tokenizer *t, const char *text, size_t n, 
     w->err = err;
     mg_status st = MG_OK;
     if (n && plain && !mg_utf8_valid(text, n)) st = mg_fail(err, MG_DATA, "%s: the text is not UTF-8", t->name);
-    if (!st && n && !mg_utf8_valid(text, n)) { /* a broken byte is U+FFFD, as when Python reads with errors="replace" */
+    if (!st && n &&
+        !mg_utf8_valid(text, n)) { /* a broken byte is U+FFFD, as when Python reads with errors="replace" */
         w->lossy.len = 0;
         mg_utf8_lossy(&w->lossy, text, n);
         if (w->lossy.failed) st = tok_no_memory(t, err);
@@ -272,9 +283,10 @@ void mg_tokenizer_free(mg_tokenizer *t) {
     free(t);
 }
 
-mg_status tok_set_components(mg_tokenizer *t, yyjson_val *normalizer, yyjson_val *pretokenizer, yyjson_val *decoder,
-                             mg_error *err) {
-    mg_status st = tok_chain_parse(&t->normalizer, tok_normalizers, "normalizers", normalizer, "normalizer", t->name, err);
+mg_status tok_set_components(mg_tokenizer *t, yyjson_val *normalizer, yyjson_val *pretokenizer,
+                             yyjson_val *decoder, mg_error *err) {
+    mg_status st =
+        tok_chain_parse(&t->normalizer, tok_normalizers, "normalizers", normalizer, "normalizer", t->name, err);
     if (!st)
         st = tok_chain_parse(&t->pretokenizer, tok_pretokenizers, "pretokenizers", pretokenizer, "pre-tokenizer",
                              t->name, err);
@@ -311,7 +323,9 @@ mg_status tok_finish(mg_tokenizer *t, mg_error *err) {
 
 int32_t mg_tokenizer_size(const mg_tokenizer *t) { return (int32_t)t->vocab.n; }
 
-int32_t mg_tokenizer_id(const mg_tokenizer *t, const char *token) { return tok_vocab_find(&t->vocab, token, strlen(token)); }
+int32_t mg_tokenizer_id(const mg_tokenizer *t, const char *token) {
+    return tok_vocab_find(&t->vocab, token, strlen(token));
+}
 
 const char *mg_tokenizer_token(const mg_tokenizer *t, int32_t id, size_t *len) {
     if (id < 0 || (size_t)id >= t->vocab.n || !t->vocab.text[id]) return NULL;
@@ -328,6 +342,8 @@ int32_t mg_tokenizer_eos(const mg_tokenizer *t) { return t->eos; }
 int32_t mg_tokenizer_pad(const mg_tokenizer *t) { return t->pad; }
 int32_t mg_tokenizer_unk(const mg_tokenizer *t) { return t->unk; }
 
-bool mg_tokenizer_adds_bos(const mg_tokenizer *t) { return t->bos >= 0 && t->before.n && t->before.id[0] == t->bos; }
+bool mg_tokenizer_adds_bos(const mg_tokenizer *t) {
+    return t->bos >= 0 && t->before.n && t->before.id[0] == t->bos;
+}
 
 const char *mg_tokenizer_kind(const mg_tokenizer *t) { return t->model_row->kind(t); }

@@ -14,7 +14,7 @@ typedef struct mg_tokenizer mg_tokenizer;
 
 enum {
     MG_TOKENIZE_SPECIAL = 1, /* add what the post-processor adds (BOS, EOS) */
-    MG_TOKENIZE_PARSE   = 2, /* text that spells a special token becomes that token; without it
+    MG_TOKENIZE_PARSE = 2,   /* text that spells a special token becomes that token; without it
                                 such text is encoded as plain text (what a user typed) */
 };
 
@@ -28,8 +28,8 @@ void      mg_tokenizer_free(mg_tokenizer *t);
 /* What a GGUF file knows of its tokenizer (tokenizer.ggml.*).  Borrowed during
  * the call only.  `model`: "llama" (SentencePiece BPE), "gpt2" (byte-level BPE). */
 typedef struct mg_gguf_vocab {
-    const char *model, *pre; /* pre: "smollm", "qwen2", "llama-bpe", ...; NULL: absent */
-    size_t      n;
+    const char        *model, *pre; /* pre: "smollm", "qwen2", "llama-bpe", ...; NULL: absent */
+    size_t             n;
     const char *const *token; /* [n] bytes */
     const size_t      *token_len;
     const float       *score; /* [n] or NULL */
@@ -38,34 +38,37 @@ typedef struct mg_gguf_vocab {
     size_t             n_merges;
     const char *const *merge; /* "left right" */
     const size_t      *merge_len;
-    int32_t bos, eos, unk, pad, eot; /* -1: absent */
-    int     add_bos, add_eos, add_space_prefix; /* -1: absent */
+    int32_t            bos, eos, unk, pad, eot;            /* -1: absent */
+    int                add_bos, add_eos, add_space_prefix; /* -1: absent */
 } mg_gguf_vocab;
 mg_status mg_tokenizer_from_gguf(mg_tokenizer **out, const mg_gguf_vocab *vocab, const char *name, mg_error *err);
 
 /* Append the ids of text[0..n).  Thread-safe. */
-mg_status mg_tokenize(const mg_tokenizer *t, const char *text, size_t n, unsigned flags, mg_ids *out, mg_error *err);
+mg_status mg_tokenize(const mg_tokenizer *t, const char *text, size_t n, unsigned flags, mg_ids *out,
+                      mg_error *err);
 
-/* The same for a text that a program and its users wrote together (a rendered chat template): where plain[i] is not 0
- * a user wrote byte i, and special tokens that touch such a byte are encoded as plain text whatever the flags say.
- * `plain` has n entries or is NULL.  MG_DATA when the two cannot be told apart (see tokenizer.c). */
-mg_status mg_tokenize_marked(const mg_tokenizer *t, const char *text, size_t n, const uint8_t *plain, unsigned flags,
-                             mg_ids *out, mg_error *err);
+/* The same for a text that a program and its users wrote together (a rendered chat template): where plain[i] is
+ * not 0 a user wrote byte i, and special tokens that touch such a byte are encoded as plain text whatever the
+ * flags say. `plain` has n entries or is NULL.  MG_DATA when the two cannot be told apart (see tokenizer.c). */
+mg_status mg_tokenize_marked(const mg_tokenizer *t, const char *text, size_t n, const uint8_t *plain,
+                             unsigned flags, mg_ids *out, mg_error *err);
 
 /* Append the text of ids; special tokens are skipped when asked. */
-mg_status mg_detokenize(const mg_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, mg_buf *out, mg_error *err);
+mg_status mg_detokenize(const mg_tokenizer *t, const int32_t *ids, size_t n, bool skip_special, mg_buf *out,
+                        mg_error *err);
 
 /* Streaming: feed one id, get the bytes that are certain (whole UTF-8 characters,
  * nothing of a character that the next token may complete); flush gives the rest. */
 typedef struct mg_detok_stream mg_detok_stream;
-mg_detok_stream *mg_detok_new(const mg_tokenizer *t, bool skip_special);
-bool             mg_detok_feed(mg_detok_stream *s, int32_t id, mg_buf *out); /* false: no memory */
-bool             mg_detok_flush(mg_detok_stream *s, mg_buf *out);
-void             mg_detok_free(mg_detok_stream *s);
+mg_detok_stream               *mg_detok_new(const mg_tokenizer *t, bool skip_special);
+bool                           mg_detok_feed(mg_detok_stream *s, int32_t id, mg_buf *out); /* false: no memory */
+bool                           mg_detok_flush(mg_detok_stream *s, mg_buf *out);
+void                           mg_detok_free(mg_detok_stream *s);
 
-int32_t     mg_tokenizer_size(const mg_tokenizer *t);                   /* highest id + 1 */
-int32_t     mg_tokenizer_id(const mg_tokenizer *t, const char *token);  /* of an exact token, -1: none */
-const char *mg_tokenizer_token(const mg_tokenizer *t, int32_t id, size_t *len); /* as in the vocabulary; NULL: no such id */
+int32_t     mg_tokenizer_size(const mg_tokenizer *t);                  /* highest id + 1 */
+int32_t     mg_tokenizer_id(const mg_tokenizer *t, const char *token); /* of an exact token, -1: none */
+const char *mg_tokenizer_token(const mg_tokenizer *t, int32_t id,
+                               size_t *len); /* as in the vocabulary; NULL: no such id */
 bool        mg_tokenizer_is_special(const mg_tokenizer *t, int32_t id);
 int32_t     mg_tokenizer_bos(const mg_tokenizer *t); /* -1: none */
 int32_t     mg_tokenizer_eos(const mg_tokenizer *t);

@@ -45,7 +45,8 @@ mg_status tok_trie_build(mg_tokenizer *t, mg_error *err) {
         const char      *s = a->text;
         size_t           n = a->len;
         if (a->normalized) st = tok_normalize_one(t, &w, &s, &n, &text, &other, err);
-        if (!st && n && !trie_add(a->normalized ? &t->normalized : &t->raw, s, n, (int32_t)i)) st = tok_no_memory(t, err);
+        if (!st && n && !trie_add(a->normalized ? &t->normalized : &t->raw, s, n, (int32_t)i))
+            st = tok_no_memory(t, err);
     }
     tok_work_free(w);
     mg_buf_free(&text);

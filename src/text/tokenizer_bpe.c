@@ -31,14 +31,14 @@ typedef struct {
 
 typedef struct {
     const tok_vocab *vocab;
-    pair_slot       *pair; /* NULL: merges from scores */
+    pair_slot       *pair;            /* NULL: merges from scores */
     size_t           pairs, n_merges; /* slots, a power of two; entries of the list */
     uint32_t        *order;           /* [vocab.n] scores as integers, the best one smallest */
     uint16_t        *chars;           /* [vocab.n] characters of a token */
     uint8_t         *special;         /* [vocab.n] */
     bool             ids_break_ties;
     bool             byte_fallback, fuse_unk, ignore_merges, cuts;
-    uint8_t          glue[256]; /* last bytes of characters that stand before the space inside of tokens */
+    uint8_t          glue[256];       /* last bytes of characters that stand before the space inside of tokens */
     char            *prefix, *suffix; /* of what continues a word and what ends it; NULL: none */
     size_t           prefix_len, suffix_len;
     int32_t          unk;
@@ -47,8 +47,8 @@ typedef struct {
 } bpe;
 
 typedef struct {
-    uint64_t a; /* rank; smaller goes first */
-    uint32_t b; /* breaks ties */
+    uint64_t a;      /* rank; smaller goes first */
+    uint32_t b;      /* breaks ties */
     int32_t  merged; /* -1: they do not merge */
 } pair_key;
 
@@ -138,7 +138,8 @@ static size_t first_symbols(const bpe *m, symbol *s, const char *word, size_t n)
         int32_t id = character_id(m, word, i, len, n);
         if (id < 0 && m->byte_fallback && has_bytes(m, word + i, len)) {
             for (size_t j = i; j < i + len; j++)
-                s[count++] = (symbol){ .id = m->byte_id[(uint8_t)word[j]], .begin = (uint32_t)j, .end = (uint32_t)j + 1 };
+                s[count++] =
+                    (symbol){ .id = m->byte_id[(uint8_t)word[j]], .begin = (uint32_t)j, .end = (uint32_t)j + 1 };
             continue;
         }
         bool fuses = id < 0 && waiting && m->fuse_unk;
@@ -254,7 +255,8 @@ static mg_status encode(const void *model, mg_tok_work *w, const char *word, siz
     symbol     few[FEW_SYMBOLS];
     if (m->ignore_merges) {
         int32_t whole = tok_vocab_find(m->vocab, word, n);
-        if (whole >= 0 && !m->special[whole]) return mg_ids_push(w->ids, whole) ? MG_OK : tok_no_memory(w->t, w->err);
+        if (whole >= 0 && !m->special[whole])
+            return mg_ids_push(w->ids, whole) ? MG_OK : tok_no_memory(w->t, w->err);
     }
     if (n <= FEW_SYMBOLS) return push_symbols(w, few, merge_few(m, few, first_symbols(m, few, word, n), word));
     if (!tok_room(&w->symbol, &w->cap_symbol, n, sizeof(symbol))) return tok_no_memory(w->t, w->err);
@@ -338,7 +340,8 @@ static void allow_cuts(bpe *m) {
     m->cuts = !m->ignore_merges && !m->prefix && !m->suffix && m->char_id[0x2581] >= 0;
 }
 
-mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool ids_break_ties, mg_error *err) {
+mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool ids_break_ties,
+                              mg_error *err) {
     bpe *m = new_bpe(t);
     if (!m) return tok_no_memory(t, err);
     size_t n = t->vocab.n;
@@ -351,7 +354,8 @@ mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, 
     for (size_t id = 0; id < n; id++) {
         uint32_t bits;
         if (!t->vocab.text[id]) continue;
-        if (isnan(score[id])) return mg_fail(err, MG_FORMAT, "%s: the score of token %zu is not a number", t->name, id);
+        if (isnan(score[id]))
+            return mg_fail(err, MG_FORMAT, "%s: the score of token %zu is not a number", t->name, id);
         float value = score[id] + 0.0f; /* -0 becomes 0 */
         memcpy(&bits, &value, sizeof bits);
         m->order[id] = bits >> 31 ? bits : ~bits & 0x7fffffff; /* so that greater scores come first */
@@ -372,8 +376,8 @@ static mg_status reserve_pairs(bpe *m, const mg_tokenizer *t, size_t n, mg_error
     return MG_OK;
 }
 
-static mg_status add_merge(bpe *m, const mg_tokenizer *t, size_t rank, const char *l, size_t ln, const char *r, size_t rn,
-                           mg_error *err) {
+static mg_status add_merge(bpe *m, const mg_tokenizer *t, size_t rank, const char *l, size_t ln, const char *r,
+                           size_t rn, mg_error *err) {
     char    small[256], *text = small;
     int32_t left = tok_vocab_find(m->vocab, l, ln), right = tok_vocab_find(m->vocab, r, rn), merged = -1;
     size_t  skip = m->prefix_len < rn ? m->prefix_len : rn; /* the prefix of what continues a word goes */
@@ -383,19 +387,21 @@ static mg_status add_merge(bpe *m, const mg_tokenizer *t, size_t rank, const cha
     if (left >= 0 && right >= 0) merged = tok_vocab_find(m->vocab, text, ln + rn - skip);
     if (text != small) free(text);
     if (merged < 0)
-        return mg_fail(err, MG_FORMAT, "%s: merge %zu, '%.*s' and '%.*s', is about text that is no token", t->name, rank,
-                       (int)(ln < 80 ? ln : 80), l, (int)(rn < 80 ? rn : 80), r);
-    *find_pair(m, left, right) = (pair_slot){ left, right, (uint32_t)rank, merged }; /* the last of equals counts */
+        return mg_fail(err, MG_FORMAT, "%s: merge %zu, '%.*s' and '%.*s', is about text that is no token", t->name,
+                       rank, (int)(ln < 80 ? ln : 80), l, (int)(rn < 80 ? rn : 80), r);
+    *find_pair(m, left, right) =
+        (pair_slot){ left, right, (uint32_t)rank, merged }; /* the last of equals counts */
     note_glue(m, merged);
     return MG_OK;
 }
 
 /* "left right" */
-static mg_status add_merge_line(bpe *m, const mg_tokenizer *t, size_t rank, const char *s, size_t n, mg_error *err) {
+static mg_status add_merge_line(bpe *m, const mg_tokenizer *t, size_t rank, const char *s, size_t n,
+                                mg_error *err) {
     const char *space = memchr(s, ' ', n);
     if (!space || memchr(space + 1, ' ', n - (size_t)(space + 1 - s)))
-        return mg_fail(err, MG_FORMAT, "%s: merge %zu, '%.*s', is not two tokens and a space between", t->name, rank,
-                       (int)(n < 80 ? n : 80), s);
+        return mg_fail(err, MG_FORMAT, "%s: merge %zu, '%.*s', is not two tokens and a space between", t->name,
+                       rank, (int)(n < 80 ? n : 80), s);
     size_t ln = (size_t)(space - s);
     return add_merge(m, t, rank, s, ln, space + 1, n - ln - 1, err);
 }
@@ -428,7 +434,8 @@ static mg_status parse_merges(bpe *m, const mg_tokenizer *t, yyjson_val *merges,
         if (yyjson_is_str(item))
             st = add_merge_line(m, t, i, yyjson_get_str(item), yyjson_get_len(item), err);
         else if (yyjson_is_str(l) && yyjson_is_str(r) && yyjson_arr_size(item) == 2)
-            st = add_merge(m, t, i, yyjson_get_str(l), yyjson_get_len(l), yyjson_get_str(r), yyjson_get_len(r), err);
+            st = add_merge(m, t, i, yyjson_get_str(l), yyjson_get_len(l), yyjson_get_str(r), yyjson_get_len(r),
+                           err);
         else
             st = mg_fail(err, MG_FORMAT, "%s: merge %zu is neither a string nor two strings", t->name, i);
         if (st) return st;
@@ -443,8 +450,9 @@ static mg_status parse(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
     if (st) return st;
     if (!m) return tok_no_memory(t, err);
     if (yyjson_is_num(dropout) && yyjson_get_num(dropout) > 0)
-        return mg_fail(err, MG_UNSUPPORTED, "%s: merges are dropped at random (dropout %g); set \"dropout\" to null",
-                       t->name, yyjson_get_num(dropout));
+        return mg_fail(err, MG_UNSUPPORTED,
+                       "%s: merges are dropped at random (dropout %g); set \"dropout\" to null", t->name,
+                       yyjson_get_num(dropout));
     m->byte_fallback = tok_parse_bool(config, "byte_fallback", false);
     m->fuse_unk = tok_parse_bool(config, "fuse_unk", false);
     m->ignore_merges = tok_parse_bool(config, "ignore_merges", false);
@@ -486,7 +494,8 @@ static bool list_scored(const bpe *m, merge **list, size_t *count) {
             if (((unsigned char)s[at] & 0xc0) == 0x80) continue;
             int32_t left = tok_vocab_find(v, s, at), right = left < 0 ? -1 : tok_vocab_find(v, s + at, n - at);
             if (right < 0) continue;
-            symbol   l = { .id = left, .end = (uint32_t)at }, r = { .id = right, .begin = (uint32_t)at, .end = (uint32_t)n };
+            symbol l = { .id = left, .end = (uint32_t)at },
+                   r = { .id = right, .begin = (uint32_t)at, .end = (uint32_t)n };
             pair_key key = scored_key(m, s, &l, &r);
             if (key.merged < 0) continue;
             if (!MG_GROW(*list, cap, *count + 1)) return false;
@@ -524,11 +533,13 @@ static mg_status write_bpe(const mg_tokenizer *t, mg_buf *out, mg_error *err) {
     }
     if (count) qsort(list, count, sizeof *list, by_key);
     mg_buf_str(out, ",\n    \"dropout\": null");
-    write_string(out, "unk_token", m->unk < 0 ? NULL : t->vocab.text[m->unk], m->unk < 0 ? 0 : t->vocab.len[m->unk]);
+    write_string(out, "unk_token", m->unk < 0 ? NULL : t->vocab.text[m->unk],
+                 m->unk < 0 ? 0 : t->vocab.len[m->unk]);
     write_string(out, "continuing_subword_prefix", m->prefix, m->prefix_len);
     write_string(out, "end_of_word_suffix", m->suffix, m->suffix_len);
-    mg_buf_printf(out, ",\n    \"fuse_unk\": %s,\n    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n    \"vocab\": {",
-                  m->fuse_unk ? "true" : "false", m->byte_fallback ? "true" : "false", m->ignore_merges ? "true" : "false");
+    mg_buf_printf(
+        out, ",\n    \"fuse_unk\": %s,\n    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n    \"vocab\": {",
+        m->fuse_unk ? "true" : "false", m->byte_fallback ? "true" : "false", m->ignore_merges ? "true" : "false");
     const char *separator = "\n      ";
     for (size_t id = 0; id < t->model_tokens; id++) {
         if (!t->vocab.text[id] || t->outside[id]) continue;
@@ -557,6 +568,12 @@ static const char *kind(const mg_tokenizer *t) {
 }
 
 const tok_model_row tok_model_bpe = {
-    .type = "BPE", .kind = kind, .parse = parse, .encode = encode, .cut = cut, .forbid = forbid,
-    .write = write_bpe, .free = free_bpe,
+    .type = "BPE",
+    .kind = kind,
+    .parse = parse,
+    .encode = encode,
+    .cut = cut,
+    .forbid = forbid,
+    .write = write_bpe,
+    .free = free_bpe,
 };

@@ -24,7 +24,8 @@ static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuv
 void tok_base64(mg_buf *out, const void *bytes, size_t n) {
     const uint8_t *b = bytes;
     for (size_t i = 0; i < n; i += 3) {
-        uint32_t v = (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < n ? b[i + 2] : 0u);
+        uint32_t v =
+            (uint32_t)b[i] << 16 | (i + 1 < n ? (uint32_t)b[i + 1] << 8 : 0) | (i + 2 < n ? b[i + 2] : 0u);
         mg_buf_char(out, alphabet[v >> 18]);
         mg_buf_char(out, alphabet[v >> 12 & 63]);
         mg_buf_char(out, i + 1 < n ? alphabet[v >> 6 & 63] : '=');
@@ -49,7 +50,8 @@ static bool from_base64(mg_buf *out, const char *s, size_t n) {
     return true;
 }
 
-mg_status tok_charsmap_parse(struct tok_charsmap **out, const char *base64, size_t n, const char *name, mg_error *err) {
+mg_status tok_charsmap_parse(struct tok_charsmap **out, const char *base64, size_t n, const char *name,
+                             mg_error *err) {
     mg_buf    raw = { 0 };
     uint32_t  trie = 0;
     mg_status st = MG_OK;
@@ -101,9 +103,9 @@ static bool replace_part(const struct tok_charsmap *m, const char *s, size_t n, 
 }
 
 static size_t cluster_length(const char *s, size_t n) {
-    uint32_t           c, next;
-    utf8proc_int32_t   state = 0;
-    size_t             len = mg_utf8_next(s, n, &c);
+    uint32_t         c, next;
+    utf8proc_int32_t state = 0;
+    size_t           len = mg_utf8_next(s, n, &c);
     while (len < n) {
         size_t k = mg_utf8_next(s + len, n - len, &next);
         if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state)) break;

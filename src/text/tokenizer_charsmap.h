@@ -9,7 +9,8 @@
 
 struct tok_charsmap;
 /* From base64, as in tokenizer.json; free() releases. */
-mg_status tok_charsmap_parse(struct tok_charsmap **out, const char *base64, size_t n, const char *name, mg_error *err);
+mg_status tok_charsmap_parse(struct tok_charsmap **out, const char *base64, size_t n, const char *name,
+                             mg_error *err);
 /* Append text with its characters replaced; false: no memory. */
 bool tok_charsmap_apply(const struct tok_charsmap *m, const char *text, size_t n, mg_buf *out);
 /* Append bytes as base64. */

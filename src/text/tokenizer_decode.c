@@ -25,7 +25,7 @@ struct mg_detok_stream {
     mg_buf             *out;
 };
 
-#define FEED(fn)                                                                                                       \
+#define FEED(fn) \
     static bool fn(const tok_stage *s, mg_detok_stream *d, int stage, const char *text, size_t n, unsigned edges)
 #define FLUSH(fn) static bool fn(const tok_stage *s, mg_detok_stream *d, int stage)
 
@@ -113,7 +113,8 @@ FEED(byte_level_feed) {
     (void)s;
     bool          ok;
     decode_state *state = &d->state[stage];
-    if (edges != EDGE_BOTH) return fuse_feed(s, d, stage, text, n, edges); /* behind another filter: text already */
+    if (edges != EDGE_BOTH)
+        return fuse_feed(s, d, stage, text, n, edges); /* behind another filter: text already */
     if (!spelled_bytes(text, n, &state->hold)) return false;
     size_t sure = state->hold.len - (state->hold.len ? mg_utf8_open_tail(state->hold.data, state->hold.len) : 0);
     ok = !sure || pass_lossy(d, stage, sure, 0);
@@ -127,12 +128,17 @@ FLUSH(byte_level_flush) {
     return fuse_flush(s, d, stage);
 }
 
-static const tok_stage_row row_byte_level = { .type = "ByteLevel", .feed = byte_level_feed, .flush = byte_level_flush };
+static const tok_stage_row row_byte_level = { .type = "ByteLevel",
+                                              .feed = byte_level_feed,
+                                              .flush = byte_level_flush };
 
 /* --- ByteFallback: a run of <0xXX> is text when all of it is UTF-8 --- */
 
 static int hex_value(char c) {
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+    return c >= '0' && c <= '9'   ? c - '0'
+           : c >= 'a' && c <= 'f' ? c - 'a' + 10
+           : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                  : -1;
 }
 
 static int byte_token(const char *text, size_t n) {
@@ -161,7 +167,8 @@ FEED(byte_fallback_feed) {
     return !run->failed;
 }
 
-static const tok_stage_row row_byte_fallback = { .type = "ByteFallback", .feed = byte_fallback_feed,
+static const tok_stage_row row_byte_fallback = { .type = "ByteFallback",
+                                                 .feed = byte_fallback_feed,
                                                  .flush = byte_fallback_flush };
 
 /* --- Strip: some of one character off both ends of each token --- */
@@ -208,7 +215,8 @@ static const tok_stage_row row_strip = { .type = "Strip", .parse = parse_strip, 
 static bool is_strip(yyjson_val *config, const char **content) {
     const char *regex = yyjson_get_str(yyjson_obj_get(yyjson_obj_get(config, "pattern"), "Regex"));
     const char *with = yyjson_get_str(yyjson_obj_get(config, "content"));
-    if (!regex || !with || *with || strncmp(regex, "(?<!\\n)^", 8) || strcspn(regex + 8, "\\^$.|?*+()[]{}") != strlen(regex + 8))
+    if (!regex || !with || *with || strncmp(regex, "(?<!\\n)^", 8) ||
+        strcspn(regex + 8, "\\^$.|?*+()[]{}") != strlen(regex + 8))
         return false;
     *content = regex + 8;
     return *content[0] != 0;
@@ -300,7 +308,9 @@ FEED(metaspace_feed) {
     return ok;
 }
 
-static const tok_stage_row row_metaspace = { .type = "Metaspace", .parse = parse_metaspace, .feed = metaspace_feed };
+static const tok_stage_row row_metaspace = { .type = "Metaspace",
+                                             .parse = parse_metaspace,
+                                             .feed = metaspace_feed };
 
 const tok_stage_row *const tok_decoders[] = {
     &row_byte_level, &row_byte_fallback, &row_fuse, &row_strip, &row_replace, &row_metaspace, NULL,

@@ -15,26 +15,32 @@
 enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5 };
 
 typedef struct {
-    const char *pre;           /* tokenizer.ggml.pre */
-    const char *normalizer;    /* JSON */
-    const char *words;         /* JSON of the pre-tokenizers in front of ByteLevel, with a comma behind */
-    bool        gpt2_regex;    /* ByteLevel cuts words itself */
+    const char *pre;        /* tokenizer.ggml.pre */
+    const char *normalizer; /* JSON */
+    const char *words;      /* JSON of the pre-tokenizers in front of ByteLevel, with a comma behind */
+    bool        gpt2_regex; /* ByteLevel cuts words itself */
     bool        ignore_merges;
-    bool        adds_bos;      /* when the file does not say */
+    bool        adds_bos; /* when the file does not say */
 } pre_row;
 
-#define ISOLATED(regex) "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"},\"behavior\":\"Isolated\",\"invert\":false},"
+#define ISOLATED(regex) \
+    "{\"type\":\"Split\",\"pattern\":{\"Regex\":\"" regex "\"},\"behavior\":\"Isolated\",\"invert\":false},"
 #define DIGITS "{\"type\":\"Digits\",\"individual_digits\":true},"
-#define CL100K(digits)                                                                                                 \
-    ISOLATED("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}" digits                      \
+#define CL100K(digits)                                                                              \
+    ISOLATED("(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?\\\\p{L}+|\\\\p{N}" digits \
              "| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+")
-#define O200K                                                                                                          \
-    ISOLATED("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?" \
-             "|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?" \
-             "|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+")
-#define TEKKEN                                                                                                         \
-    ISOLATED("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+"         \
-             "|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*"         \
+#define O200K                                                                                                     \
+    ISOLATED(                                                                                                     \
+        "[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}\\\\p{"  \
+        "Lo}\\\\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"                                                              \
+        "|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}\\\\p{" \
+        "Lo}\\\\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"                                                              \
+        "|\\\\p{N}{1,3}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+")
+#define TEKKEN                                                                                                   \
+    ISOLATED("[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]*[\\\\p{Ll}\\\\p{Lm}"  \
+             "\\\\p{Lo}\\\\p{M}]+"                                                                               \
+             "|[^\\\\r\\\\n\\\\p{L}\\\\p{N}]?[\\\\p{Lu}\\\\p{Lt}\\\\p{Lm}\\\\p{Lo}\\\\p{M}]+[\\\\p{Ll}\\\\p{Lm}" \
+             "\\\\p{Lo}\\\\p{M}]*"                                                                               \
              "|\\\\p{N}| ?[^\\\\s\\\\p{L}\\\\p{N}]+[\\\\r\\\\n/]*|\\\\s*[\\\\r\\\\n]+|\\\\s+(?!\\\\S)|\\\\s+")
 #define NFC "{\"type\":\"NFC\"}"
 
@@ -70,7 +76,9 @@ static const pre_row *find_pre(const char *pre) {
     return NULL;
 }
 
-static bool has_control_type(const mg_gguf_vocab *g, size_t id, int32_t type) { return g->type && g->type[id] == type; }
+static bool has_control_type(const mg_gguf_vocab *g, size_t id, int32_t type) {
+    return g->type && g->type[id] == type;
+}
 
 /* --- vocabulary --- */
 
@@ -87,12 +95,14 @@ static mg_status fill_vocab(mg_tokenizer *t, const mg_gguf_vocab *g, bool spm, m
     size_t bytes = 0;
     if (!g->n) return mg_fail(err, MG_FORMAT, "%s: the vocabulary is empty", t->name);
     for (size_t i = 0; i < g->n; i++)
-        if (!mg_size_add(bytes, g->token_len[i], &bytes)) return mg_fail(err, MG_FORMAT, "%s: tokens too long", t->name);
+        if (!mg_size_add(bytes, g->token_len[i], &bytes))
+            return mg_fail(err, MG_FORMAT, "%s: tokens too long", t->name);
     mg_status st = tok_vocab_reserve(&t->vocab, g->n, bytes, t->name, err);
     for (size_t i = 0; i < g->n && !st; i++) {
         /* rows that pad the embedding of a byte-level model are no tokens ("[PAD151935]") */
         if (!spm && has_control_type(g, i, TYPE_UNUSED)) continue;
-        char *spaces = spm && has_control_type(g, i, TYPE_USER) ? spell_spaces(g->token[i], g->token_len[i]) : NULL;
+        char *spaces =
+            spm && has_control_type(g, i, TYPE_USER) ? spell_spaces(g->token[i], g->token_len[i]) : NULL;
         st = tok_vocab_add(&t->vocab, (int32_t)i, spaces ? spaces : g->token[i],
                            spaces ? 3 * g->token_len[i] : g->token_len[i], t->name, err);
         free(spaces);
@@ -105,8 +115,8 @@ static mg_status fill_vocab(mg_tokenizer *t, const mg_gguf_vocab *g, bool spm, m
 
 /* User-defined tokens are plain text of the model, but these steer it. */
 static bool steers(const tok_added *a) {
-    static const char *const names[] = { "<start_of_image>", "<end_of_image>", "<image_soft_token>", "<start_of_turn>",
-                                         "<end_of_turn>" };
+    static const char *const names[] = { "<start_of_image>", "<end_of_image>", "<image_soft_token>",
+                                         "<start_of_turn>", "<end_of_turn>" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (a->len == strlen(names[i]) && !memcmp(a->text, names[i], a->len)) return true;
     return false;
@@ -157,9 +167,11 @@ static mg_status byte_level_components(mg_tokenizer *t, const pre_row *row, mg_e
     mg_buf b = { 0 };
     mg_buf_printf(&b, "{\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[%s",
                   row->normalizer ? row->normalizer : "null", row->words ? row->words : "");
-    mg_buf_printf(&b, "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}]},",
+    mg_buf_printf(&b,
+                  "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}]},",
                   row->gpt2_regex ? "true" : "false");
-    mg_buf_str(&b, "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_regex\":true}}");
+    mg_buf_str(&b, "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_"
+                   "regex\":true}}");
     mg_status st = b.failed ? tok_no_memory(t, err) : tok_set_components_text(t, b.data, err);
     mg_buf_free(&b);
     return st;
@@ -168,9 +180,10 @@ static mg_status byte_level_components(mg_tokenizer *t, const pre_row *row, mg_e
 static mg_status build_byte_level(mg_tokenizer *t, const mg_gguf_vocab *g, bool *adds_bos, mg_error *err) {
     const pre_row *row = find_pre(g->pre ? g->pre : "default");
     if (!row)
-        return mg_fail(err, MG_UNSUPPORTED,
-                       "%s: how '%.60s' cuts text (tokenizer.ggml.pre) is not known here; use the model's tokenizer.json",
-                       t->name, g->pre);
+        return mg_fail(
+            err, MG_UNSUPPORTED,
+            "%s: how '%.60s' cuts text (tokenizer.ggml.pre) is not known here; use the model's tokenizer.json",
+            t->name, g->pre);
     if (!g->n_merges) return mg_fail(err, MG_FORMAT, "%s: a byte-level tokenizer without merges", t->name);
     *adds_bos = row->adds_bos;
     mg_status st = tok_bpe_from_merges(t, g->merge, g->merge_len, g->n_merges, row->ignore_merges, err);
@@ -189,8 +202,7 @@ static mg_status build_spm(mg_tokenizer *t, const mg_gguf_vocab *g, bool *adds_b
         free(score);
         return mg_fail(err, MG_FORMAT, "%s: a SentencePiece tokenizer without scores", t->name);
     }
-    for (size_t i = 0; i < t->vocab.n; i++)
-        score[i] = g->type && g->type[i] != 1 ? 0 : g->score[i];
+    for (size_t i = 0; i < t->vocab.n; i++) score[i] = g->type && g->type[i] != 1 ? 0 : g->score[i];
     int32_t   unk = g->unk >= 0 && mg_tokenizer_token(t, g->unk, NULL) ? g->unk : mg_tokenizer_id(t, "<unk>");
     mg_status st = tok_bpe_from_scores(t, score, unk, is_gemma2(t), err);
     free(score);
@@ -218,7 +230,8 @@ mg_status mg_tokenizer_from_gguf(mg_tokenizer **out, const mg_gguf_vocab *g, con
         if (!strcmp(gguf_rows[i].model, g->model)) row = &gguf_rows[i];
     if (!row)
         return mg_fail(err, MG_UNSUPPORTED,
-                       "%s: the tokenizer model '%.60s' (tokenizer.ggml.model) is not known here; use the model's tokenizer.json",
+                       "%s: the tokenizer model '%.60s' (tokenizer.ggml.model) is not known here; use the model's "
+                       "tokenizer.json",
                        name, g->model);
     mg_tokenizer *t = tok_new(name);
     if (!t) return mg_fail(err, MG_NOMEM, "%s: no memory", name);

@@ -33,8 +33,8 @@ typedef struct tok_slot {
 } tok_slot;
 
 typedef struct tok_vocab {
-    const char **text; /* [cap] by id, NULL: no such id; NUL-terminated, in `arena` */
-    uint32_t    *len;  /* [cap] */
+    const char **text;   /* [cap] by id, NULL: no such id; NUL-terminated, in `arena` */
+    uint32_t    *len;    /* [cap] */
     size_t       n, cap; /* n: highest id + 1 */
     size_t       count;  /* how many there are */
     size_t       longest;
@@ -85,14 +85,20 @@ typedef struct tok_stage_row {
     /* normalizers: append the normal form of s */
     bool (*normalize)(const struct tok_stage *s, mg_tok_work *w, const char *text, size_t n, mg_buf *out);
     /* pre-tokenizers: hand pieces to tok_pretokenize_from(w, stage + 1, ...) */
-    mg_status (*split)(const struct tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n, bool first);
+    mg_status (*split)(const struct tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n,
+                       bool first);
     /* decoders: see tokenizer_decode.c */
-    bool (*feed)(const struct tok_stage *s, mg_detok_stream *d, int stage, const char *text, size_t n, unsigned edges);
+    bool (*feed)(const struct tok_stage *s, mg_detok_stream *d, int stage, const char *text, size_t n,
+                 unsigned edges);
     bool (*flush)(const struct tok_stage *s, mg_detok_stream *d, int stage);
 } tok_stage_row;
 
 typedef enum tok_behavior {
-    TOK_REMOVED, TOK_ISOLATED, TOK_MERGED_WITH_PREVIOUS, TOK_MERGED_WITH_NEXT, TOK_CONTIGUOUS
+    TOK_REMOVED,
+    TOK_ISOLATED,
+    TOK_MERGED_WITH_PREVIOUS,
+    TOK_MERGED_WITH_NEXT,
+    TOK_CONTIGUOUS
 } tok_behavior;
 
 typedef struct tok_stage {
@@ -125,7 +131,8 @@ extern const tok_stage_row *const tok_normalizers[], *const tok_pretokenizers[],
 
 /* Helpers of parse functions. */
 mg_status tok_parse_pattern(tok_stage *s, yyjson_val *config, const char *name, mg_error *err);
-mg_status tok_parse_string(char **out, size_t *n, yyjson_val *config, const char *key, const char *name, mg_error *err);
+mg_status tok_parse_string(char **out, size_t *n, yyjson_val *config, const char *key, const char *name,
+                           mg_error *err);
 bool      tok_parse_bool(yyjson_val *config, const char *key, bool fallback);
 /* Append text with every match of the stage's pattern replaced; false: no memory, a match limit or
  * the growth limit. */
@@ -172,7 +179,7 @@ struct mg_tokenizer {
     size_t               model_tokens;
     tok_added           *added;
     size_t               n_added, cap_added;
-    uint8_t             *special; /* [vocab.n] by id */
+    uint8_t             *special;         /* [vocab.n] by id */
     tok_trie             raw, normalized; /* added tokens matched before and behind the normalizer */
     tok_chain            normalizer, pretokenizer, decoder;
     char                *post_json;
@@ -219,8 +226,8 @@ mg_status tok_encode_word(mg_tok_work *w, const char *word, size_t n);
 
 mg_tokenizer *tok_new(const char *name); /* NULL: no memory */
 /* The vocabulary is filled by hand, then comes the model, then these. */
-mg_status tok_set_components(mg_tokenizer *t, yyjson_val *normalizer, yyjson_val *pretokenizer, yyjson_val *decoder,
-                             mg_error *err); /* NULL or JSON null: none */
+mg_status tok_set_components(mg_tokenizer *t, yyjson_val *normalizer, yyjson_val *pretokenizer,
+                             yyjson_val *decoder, mg_error *err); /* NULL or JSON null: none */
 /* An added token; text that the vocabulary knows keeps its id there. */
 mg_status tok_add(mg_tokenizer *t, tok_added token, mg_error *err);
 mg_status tok_set_post(mg_tokenizer *t, yyjson_val *post, mg_error *err);
@@ -251,8 +258,8 @@ mg_status tok_finish(mg_tokenizer *t, mg_error *err);
 
 mg_status tok_trie_build(mg_tokenizer *t, mg_error *err);
 /* The normal form of *text, in one of the buffers or as it was; makes *w when it is NULL. */
-mg_status tok_normalize_one(const mg_tokenizer *t, mg_tok_work **w, const char **text, size_t *n, mg_buf *a, mg_buf *b,
-                            mg_error *err);
+mg_status    tok_normalize_one(const mg_tokenizer *t, mg_tok_work **w, const char **text, size_t *n, mg_buf *a,
+                               mg_buf *b, mg_error *err);
 mg_tok_work *tok_work_new(const mg_tokenizer *t); /* NULL: no memory */
 void         tok_work_free(mg_tok_work *w);
 /* Text cut at added tokens: tok_cut_next gives a gap of plain text (perhaps empty) and the
@@ -274,9 +281,11 @@ tok_piece tok_cut_next(tok_cut *c);
  * token, best score first, as transformers converts SentencePiece models. */
 /* score: [vocab.n] by id, copied.  ids_break_ties: of equal scores the pair with the
  * lower ids goes first, as in the files of Gemma 1 and 2; else the longer left part. */
-mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool ids_break_ties, mg_error *err);
+mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool ids_break_ties,
+                              mg_error *err);
 /* The Unigram model; score as above. */
-mg_status tok_unigram_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool byte_fallback, mg_error *err);
+mg_status tok_unigram_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool byte_fallback,
+                                  mg_error *err);
 /* The byte-level BPE model from "left right" lines. */
 mg_status tok_bpe_from_merges(mg_tokenizer *t, const char *const *merge, const size_t *len, size_t n,
                               bool ignore_merges, mg_error *err);

@@ -24,11 +24,13 @@ mg_status tok_vocab_parse(mg_tokenizer *t, yyjson_val *vocab, mg_error *err) {
     }
     n = yyjson_obj_size(vocab);
     if (highest > 2 * n + 65536)
-        return mg_fail(err, MG_FORMAT, "%s: %zu tokens have ids up to %zu, that is too sparse", t->name, n, highest);
+        return mg_fail(err, MG_FORMAT, "%s: %zu tokens have ids up to %zu, that is too sparse", t->name, n,
+                       highest);
     mg_status st = tok_vocab_reserve(&t->vocab, highest + 1, bytes, t->name, err);
     yyjson_obj_foreach(vocab, i, n, key, id) {
         if (st) return st;
-        st = tok_vocab_add(&t->vocab, (int32_t)yyjson_get_uint(id), yyjson_get_str(key), yyjson_get_len(key), t->name, err);
+        st = tok_vocab_add(&t->vocab, (int32_t)yyjson_get_uint(id), yyjson_get_str(key), yyjson_get_len(key),
+                           t->name, err);
     }
     return st;
 }
@@ -36,9 +38,13 @@ mg_status tok_vocab_parse(mg_tokenizer *t, yyjson_val *vocab, mg_error *err) {
 static mg_status parse_model(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
     const char *type = yyjson_get_str(yyjson_obj_get(config, "type"));
     /* files from before "type" was written: Unigram has a list of tokens, BPE has merges */
-    if (!type) type = yyjson_is_arr(yyjson_obj_get(config, "vocab")) ? "Unigram" : yyjson_obj_get(config, "merges") ? "BPE" : "";
+    if (!type)
+        type = yyjson_is_arr(yyjson_obj_get(config, "vocab")) ? "Unigram"
+               : yyjson_obj_get(config, "merges")             ? "BPE"
+                                                              : "";
     const tok_model_row *row = tok_model_find(type);
-    if (!row) return mg_fail(err, MG_UNSUPPORTED, "%s: the tokenizer model '%.60s' is not known here", t->name, type);
+    if (!row)
+        return mg_fail(err, MG_UNSUPPORTED, "%s: the tokenizer model '%.60s' is not known here", t->name, type);
     mg_status st = row->parse(t, config, err);
     t->model_tokens = t->vocab.n;
     t->outside = mg_calloc(t->vocab.n, 1);
@@ -53,20 +59,26 @@ static mg_status parse_added(mg_tokenizer *t, yyjson_val *list, mg_error *err) {
         if (!yyjson_is_uint(id) || yyjson_get_uint(id) >= TOK_MAX_ID || !yyjson_is_str(content))
             return mg_fail(err, MG_FORMAT, "%s: added token %zu has no id and content", t->name, i);
         if (yyjson_get_uint(id) > 2 * (t->vocab.count + n) + 65536)
-            return mg_fail(err, MG_FORMAT, "%s: the added token '%.80s' has the id %llu, far beyond the others", t->name,
-                           yyjson_get_str(content), (unsigned long long)yyjson_get_uint(id));
+            return mg_fail(err, MG_FORMAT, "%s: the added token '%.80s' has the id %llu, far beyond the others",
+                           t->name, yyjson_get_str(content), (unsigned long long)yyjson_get_uint(id));
         bool      special = tok_parse_bool(item, "special", false);
-        mg_status st = tok_add(t, (tok_added){
-            .id = (int32_t)yyjson_get_uint(id), .text = yyjson_get_str(content), .len = (uint32_t)yyjson_get_len(content),
-            .single_word = tok_parse_bool(item, "single_word", false), .lstrip = tok_parse_bool(item, "lstrip", false),
-            .rstrip = tok_parse_bool(item, "rstrip", false), .normalized = tok_parse_bool(item, "normalized", !special),
-            .special = special }, err);
+        mg_status st = tok_add(t,
+                               (tok_added){ .id = (int32_t)yyjson_get_uint(id),
+                                            .text = yyjson_get_str(content),
+                                            .len = (uint32_t)yyjson_get_len(content),
+                                            .single_word = tok_parse_bool(item, "single_word", false),
+                                            .lstrip = tok_parse_bool(item, "lstrip", false),
+                                            .rstrip = tok_parse_bool(item, "rstrip", false),
+                                            .normalized = tok_parse_bool(item, "normalized", !special),
+                                            .special = special },
+                               err);
         if (st) return st;
     }
     return MG_OK;
 }
 
-mg_status mg_tokenizer_parse_json(mg_tokenizer **out, const char *text, size_t n, const char *name, mg_error *err) {
+mg_status mg_tokenizer_parse_json(mg_tokenizer **out, const char *text, size_t n, const char *name,
+                                  mg_error *err) {
     mg_json       json = { 0 };
     mg_status     st = mg_json_parse(&json, text, n, name, err);
     mg_tokenizer *t = st ? NULL : tok_new(name);
@@ -76,8 +88,9 @@ mg_status mg_tokenizer_parse_json(mg_tokenizer **out, const char *text, size_t n
     else
         st = parse_model(t, yyjson_obj_get(json.root, "model"), err);
     if (!st)
-        st = tok_set_components(t, yyjson_obj_get(json.root, "normalizer"), yyjson_obj_get(json.root, "pre_tokenizer"),
-                                yyjson_obj_get(json.root, "decoder"), err);
+        st = tok_set_components(t, yyjson_obj_get(json.root, "normalizer"),
+                                yyjson_obj_get(json.root, "pre_tokenizer"), yyjson_obj_get(json.root, "decoder"),
+                                err);
     if (!st) st = parse_added(t, yyjson_obj_get(json.root, "added_tokens"), err);
     if (!st) st = tok_set_post(t, yyjson_obj_get(json.root, "post_processor"), err);
     if (!st) st = tok_finish(t, err);
@@ -112,8 +125,9 @@ static bool write_added(const mg_tokenizer *t, mg_buf *out) {
         const tok_added *a = &sorted[i];
         mg_buf_printf(out, "%s\n    {\"id\": %d, \"content\": ", i ? "," : "", (int)a->id);
         mg_json_quote(out, a->text, a->len);
-        mg_buf_printf(out, ", \"single_word\": %s, \"lstrip\": %s, \"rstrip\": %s, \"normalized\": %s, \"special\": %s}",
-                      truth(a->single_word), truth(a->lstrip), truth(a->rstrip), truth(a->normalized), truth(a->special));
+        mg_buf_printf(
+            out, ", \"single_word\": %s, \"lstrip\": %s, \"rstrip\": %s, \"normalized\": %s, \"special\": %s}",
+            truth(a->single_word), truth(a->lstrip), truth(a->rstrip), truth(a->normalized), truth(a->special));
     }
     mg_buf_str(out, "\n  ]");
     free(sorted);

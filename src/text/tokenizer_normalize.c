@@ -5,8 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define NORMALIZE(fn)                                                                                                  \
-    static bool fn(const tok_stage *s, mg_tok_work *w, const char *text, size_t n, mg_buf *out)
+#define NORMALIZE(fn) static bool fn(const tok_stage *s, mg_tok_work *w, const char *text, size_t n, mg_buf *out)
 
 /* --- Prepend --- */
 
@@ -37,7 +36,9 @@ static const tok_stage_row row_replace = { .type = "Replace", .parse = parse_rep
 /* --- NFC, NFD, NFKC, NFKD --- */
 
 static mg_status parse_form(tok_stage *s, yyjson_val *config, const char *name, mg_error *err) {
-    static const char *const form[] = { [MG_NFC] = "NFC", [MG_NFD] = "NFD", [MG_NFKC] = "NFKC", [MG_NFKD] = "NFKD" };
+    static const char *const form[] = {
+        [MG_NFC] = "NFC", [MG_NFD] = "NFD", [MG_NFKC] = "NFKC", [MG_NFKD] = "NFKD"
+    };
     (void)config, (void)name, (void)err;
     while (strcmp(form[s->form], s->row->type)) s->form++;
     return MG_OK;
@@ -129,10 +130,11 @@ NORMALIZE(precompiled) {
     return tok_charsmap_apply(s->charsmap, text, n, out);
 }
 
-static const tok_stage_row row_precompiled = { .type = "Precompiled", .parse = parse_precompiled,
+static const tok_stage_row row_precompiled = { .type = "Precompiled",
+                                               .parse = parse_precompiled,
                                                .normalize = precompiled };
 
 const tok_stage_row *const tok_normalizers[] = {
-    &row_prepend, &row_replace,       &row_nfc,   &row_nfd,         &row_nfkc, &row_nfkd,
+    &row_prepend,   &row_replace,       &row_nfc,   &row_nfd,         &row_nfkc, &row_nfkd,
     &row_lowercase, &row_strip_accents, &row_strip, &row_precompiled, NULL,
 };

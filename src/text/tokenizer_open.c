@@ -66,8 +66,8 @@ mg_status mg_tokenizer_open(mg_tokenizer **out, const char *folder, mg_error *er
     else if (mg_is_file(model))
         st = open_spm(&t, model, config.root, err);
     else
-        st = mg_fail(err, MG_NOTFOUND, "%s: no tokenizer.json and no tokenizer.model; copy one of them from the base model",
-                     folder);
+        st = mg_fail(err, MG_NOTFOUND,
+                     "%s: no tokenizer.json and no tokenizer.model; copy one of them from the base model", folder);
     if (st) goto done;
     name_tokens(t, map.root);
     name_tokens(t, config.root); /* the newer file has the last word */

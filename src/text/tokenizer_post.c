@@ -23,9 +23,10 @@ static mg_status put(mg_tokenizer *t, tok_ids *list, size_t at, yyjson_val *id, 
 }
 
 static mg_status template(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
-    yyjson_val *single = yyjson_obj_get(config, "single"), *known = yyjson_obj_get(config, "special_tokens"), *piece, *id;
-    size_t      i, n, j, m, fresh = 0, texts = 0;
-    mg_status   st = MG_OK;
+    yyjson_val *single = yyjson_obj_get(config, "single"), *known = yyjson_obj_get(config, "special_tokens"),
+               *piece, *id;
+    size_t    i, n, j, m, fresh = 0, texts = 0;
+    mg_status st = MG_OK;
     yyjson_arr_foreach(single, i, n, piece) {
         const char *name = yyjson_get_str(yyjson_obj_get(yyjson_obj_get(piece, "SpecialToken"), "id"));
         if (yyjson_obj_get(piece, "Sequence")) {
@@ -34,16 +35,18 @@ static mg_status template(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
         }
         yyjson_val *ids = name ? yyjson_obj_get(yyjson_obj_get(known, name), "ids") : NULL;
         if (!yyjson_is_arr(ids))
-            return mg_fail(err, MG_FORMAT, "%s: piece %zu of the post-processor's template is neither text nor a known token",
+            return mg_fail(err, MG_FORMAT,
+                           "%s: piece %zu of the post-processor's template is neither text nor a known token",
                            t->name, i);
         yyjson_arr_foreach(ids, j, m, id) {
             st = texts ? put(t, &t->behind, t->behind.n, id, err) : put(t, &t->before, fresh++, id, err);
             if (st) return st;
         }
     }
-    return texts == 1 ? MG_OK
-                      : mg_fail(err, MG_UNSUPPORTED, "%s: the post-processor's template has the text %zu times, not once",
-                                t->name, texts);
+    return texts == 1
+               ? MG_OK
+               : mg_fail(err, MG_UNSUPPORTED, "%s: the post-processor's template has the text %zu times, not once",
+                         t->name, texts);
 }
 
 /* {"sep": ["</s>", 2], "cls": ["<s>", 0]} */
@@ -72,7 +75,7 @@ static mg_status sequence(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
 }
 
 static const post_row rows[] = {
-    { "TemplateProcessing", template }, { "ByteLevel", nothing },         { "Sequence", sequence },
+    { "TemplateProcessing", template }, { "ByteLevel", nothing },          { "Sequence", sequence },
     { "BertProcessing", two_ends },     { "RobertaProcessing", two_ends },
 };
 
@@ -80,7 +83,8 @@ static mg_status parse_post(mg_tokenizer *t, yyjson_val *config, mg_error *err) 
     const char *type = yyjson_get_str(yyjson_obj_get(config, "type"));
     for (size_t i = 0; type && i < sizeof rows / sizeof *rows; i++)
         if (!strcmp(rows[i].type, type)) return rows[i].parse(t, config, err);
-    return mg_fail(err, MG_UNSUPPORTED, "%s: the post-processor '%.60s' is not known here", t->name, type ? type : "");
+    return mg_fail(err, MG_UNSUPPORTED, "%s: the post-processor '%.60s' is not known here", t->name,
+                   type ? type : "");
 }
 
 mg_status tok_set_post(mg_tokenizer *t, yyjson_val *post, mg_error *err) {

@@ -7,17 +7,18 @@
 
 #include <string.h>
 
-typedef mg_status (*split_fn)(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n, bool first);
+typedef mg_status (*split_fn)(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n,
+                              bool first);
 
 static mg_status limit_reached(const mg_tok_work *w) {
-    return mg_fail(w->err, MG_DATA, "%s: the pattern of the pre-tokenizer takes too long on a text; shorten the text",
-                   w->t->name);
+    return mg_fail(w->err, MG_DATA,
+                   "%s: the pattern of the pre-tokenizer takes too long on a text; shorten the text", w->t->name);
 }
 
 /* --- Split: where the matches are, and what becomes of them --- */
 
-static mg_found find_match(const tok_stage *s, mg_tok_work *w, const char *text, size_t n, size_t from, size_t *begin,
-                           size_t *end) {
+static mg_found find_match(const tok_stage *s, mg_tok_work *w, const char *text, size_t n, size_t from,
+                           size_t *begin, size_t *end) {
     if (s->regex) return mg_regex_find(s->regex, w->regex, text, n, from, begin, end);
     const char *hit = s->pattern_len ? memmem(text + from, n - from, s->pattern, s->pattern_len) : NULL;
     if (!hit) return MG_FOUND_NONE;
@@ -27,8 +28,8 @@ static mg_found find_match(const tok_stage *s, mg_tok_work *w, const char *text,
 }
 
 /* The next match that is not an empty one right behind the last. */
-static mg_found next_match(const tok_stage *s, mg_tok_work *w, const char *text, size_t n, size_t *from, size_t last_end,
-                           size_t *begin, size_t *end) {
+static mg_found next_match(const tok_stage *s, mg_tok_work *w, const char *text, size_t n, size_t *from,
+                           size_t last_end, size_t *begin, size_t *end) {
     while (*from <= n) {
         mg_found f = find_match(s, w, text, n, *from, begin, end);
         if (f != MG_FOUND || *begin < *end || *end != last_end) return f;
@@ -43,11 +44,13 @@ static mg_status hand_on(mg_tok_work *w, int stage, const char *text, size_t beg
 }
 
 /* REMOVED and ISOLATED need no look at the neighbours. */
-static mg_status split_simply(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n, bool first) {
+static mg_status split_simply(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n,
+                              bool first) {
     size_t    done = 0, from = 0, last_end = SIZE_MAX, begin, end;
     mg_found  f;
     mg_status st = MG_OK;
-    bool keep_match = s->behavior == TOK_ISOLATED || s->invert, keep_gap = s->behavior == TOK_ISOLATED || !s->invert;
+    bool      keep_match = s->behavior == TOK_ISOLATED || s->invert,
+         keep_gap = s->behavior == TOK_ISOLATED || !s->invert;
     while (!st && (f = next_match(s, w, text, n, &from, last_end, &begin, &end)) != MG_FOUND_NONE) {
         if (f == MG_FOUND_LIMIT) return limit_reached(w);
         if (keep_gap) st = hand_on(w, stage, text, done, begin, first);
@@ -64,7 +67,8 @@ static bool push_range(mg_tok_work *w, int stage, size_t *count, size_t begin, s
 }
 
 /* All gaps and matches of the text, in order. */
-static mg_status list_ranges(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n, size_t *count) {
+static mg_status list_ranges(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n,
+                             size_t *count) {
     size_t   done = 0, from = 0, last_end = SIZE_MAX, begin, end;
     mg_found f;
     while ((f = next_match(s, w, text, n, &from, last_end, &begin, &end)) != MG_FOUND_NONE) {
@@ -108,7 +112,8 @@ static size_t join_ranges(tok_behavior behavior, tok_range *r, size_t count) {
 }
 
 static mg_status split(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n, bool first) {
-    if (s->behavior == TOK_REMOVED || s->behavior == TOK_ISOLATED) return split_simply(s, w, stage, text, n, first);
+    if (s->behavior == TOK_REMOVED || s->behavior == TOK_ISOLATED)
+        return split_simply(s, w, stage, text, n, first);
     size_t    count = 0;
     mg_status st = list_ranges(s, w, stage, text, n, &count);
     if (st) return st;
@@ -122,8 +127,11 @@ static mg_status split(const tok_stage *s, mg_tok_work *w, int stage, const char
 
 static mg_status parse_behavior(tok_stage *s, yyjson_val *config, const char *name, mg_error *err) {
     static const char *const names[] = {
-        [TOK_REMOVED] = "Removed", [TOK_ISOLATED] = "Isolated", [TOK_MERGED_WITH_PREVIOUS] = "MergedWithPrevious",
-        [TOK_MERGED_WITH_NEXT] = "MergedWithNext", [TOK_CONTIGUOUS] = "Contiguous",
+        [TOK_REMOVED] = "Removed",
+        [TOK_ISOLATED] = "Isolated",
+        [TOK_MERGED_WITH_PREVIOUS] = "MergedWithPrevious",
+        [TOK_MERGED_WITH_NEXT] = "MergedWithNext",
+        [TOK_CONTIGUOUS] = "Contiguous",
     };
     const char *behavior = yyjson_get_str(yyjson_obj_get(config, "behavior"));
     for (size_t i = 0; behavior && i < sizeof names / sizeof *names; i++)
@@ -143,7 +151,8 @@ static mg_status parse_split(tok_stage *s, yyjson_val *config, const char *name,
 
 static const tok_stage_row row_split = { .type = "Split", .parse = parse_split, .split = split };
 
-static mg_status split_at(tok_stage *s, const char *regex, tok_behavior behavior, const char *name, mg_error *err) {
+static mg_status split_at(tok_stage *s, const char *regex, tok_behavior behavior, const char *name,
+                          mg_error *err) {
     s->behavior = behavior;
     return mg_regex_compile(&s->regex, regex, strlen(regex), name, err);
 }
@@ -175,10 +184,13 @@ static mg_status parse_delimiter(tok_stage *s, yyjson_val *config, const char *n
 
 static const tok_stage_row row_digits = { .type = "Digits", .parse = parse_digits, .split = split };
 static const tok_stage_row row_whitespace = { .type = "Whitespace", .parse = parse_whitespace, .split = split };
-static const tok_stage_row row_whitespace_split = { .type = "WhitespaceSplit", .parse = parse_whitespace_split,
+static const tok_stage_row row_whitespace_split = { .type = "WhitespaceSplit",
+                                                    .parse = parse_whitespace_split,
                                                     .split = split };
 static const tok_stage_row row_punctuation = { .type = "Punctuation", .parse = parse_punctuation, .split = split };
-static const tok_stage_row row_delimiter = { .type = "CharDelimiterSplit", .parse = parse_delimiter, .split = split };
+static const tok_stage_row row_delimiter = { .type = "CharDelimiterSplit",
+                                             .parse = parse_delimiter,
+                                             .split = split };
 
 /* --- ByteLevel --- */
 
@@ -187,8 +199,13 @@ typedef struct {
     uint8_t len;
 } byte_char;
 
-#define SELF(b) { { (char)((b) < 0x80 ? (b) : 0xc0 | (b) >> 6), (char)((b) < 0x80 ? 0 : 0x80 | ((b) & 0x3f)) }, (b) < 0x80 ? 1 : 2 }
-#define MOVED(c) { { (char)(0xc0 | (c) >> 6), (char)(0x80 | ((c) & 0x3f)) }, 2 }
+#define SELF(b)                                                                                     \
+    {                                                                                               \
+        { (char)((b) < 0x80 ? (b) : 0xc0 | (b) >> 6), (char)((b) < 0x80 ? 0 : 0x80 | ((b)&0x3f)) }, \
+            (b) < 0x80 ? 1 : 2                                                                      \
+    }
+#define MOVED(c) \
+    { { (char)(0xc0 | (c) >> 6), (char)(0x80 | ((c)&0x3f)) }, 2 }
 #define SELF2(b) SELF(b), SELF(b + 1)
 #define SELF4(b) SELF2(b), SELF2(b + 2)
 #define SELF8(b) SELF4(b), SELF4(b + 4)
@@ -203,10 +220,11 @@ typedef struct {
 /* GPT-2: printable Latin-1 stands for itself, the other bytes in order for U+0100 and on. */
 static const byte_char byte_chars[256] = {
     MOVED32(0x100), MOVED(0x120), /* 00-20 */
-    SELF(0x21), SELF2(0x22), SELF4(0x24), SELF8(0x28), SELF16(0x30), SELF32(0x40), SELF16(0x60), SELF8(0x70),
-    SELF4(0x78), SELF2(0x7c), SELF(0x7e), /* 21-7e */
-    MOVED2(0x121), MOVED32(0x123), /* 7f-a0 */
-    SELF(0xa1), SELF2(0xa2), SELF8(0xa4), SELF(0xac), MOVED(0x143), SELF2(0xae), SELF16(0xb0), SELF32(0xc0), SELF32(0xe0),
+    SELF(0x21),     SELF2(0x22),    SELF4(0x24),  SELF8(0x28), SELF16(0x30), SELF32(0x40),
+    SELF16(0x60),   SELF8(0x70),    SELF4(0x78),  SELF2(0x7c), SELF(0x7e), /* 21-7e */
+    MOVED2(0x121),  MOVED32(0x123),                                        /* 7f-a0 */
+    SELF(0xa1),     SELF2(0xa2),    SELF8(0xa4),  SELF(0xac),  MOVED(0x143), SELF2(0xae),
+    SELF16(0xb0),   SELF32(0xc0),   SELF32(0xe0),
 };
 
 const char *tok_byte_char(unsigned char b, size_t *len) {
@@ -244,12 +262,14 @@ static mg_status spell_bytes(mg_tok_work *w, int stage, const char *text, size_t
     return tok_pretokenize_from(w, stage + 1, b->data, (size_t)(put - b->data), first);
 }
 
-static mg_status byte_level_words(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n, bool first) {
+static mg_status byte_level_words(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n,
+                                  bool first) {
     size_t    from = 0, begin, end;
     mg_found  f;
     mg_status st = MG_OK;
     if (!s->use_regex) return spell_bytes(w, stage, text, n, first);
-    while (!st && from < n && (f = mg_regex_find(s->regex, w->regex, text, n, from, &begin, &end)) != MG_FOUND_NONE) {
+    while (!st && from < n &&
+           (f = mg_regex_find(s->regex, w->regex, text, n, from, &begin, &end)) != MG_FOUND_NONE) {
         if (f == MG_FOUND_LIMIT) return limit_reached(w);
         if (begin > from) st = spell_bytes(w, stage, text + from, begin - from, first && from == 0);
         if (!st) st = spell_bytes(w, stage, text + begin, end - begin, first && begin == 0);
@@ -258,7 +278,8 @@ static mg_status byte_level_words(const tok_stage *s, mg_tok_work *w, int stage,
     return st || from == n ? st : spell_bytes(w, stage, text + from, n - from, first && from == 0);
 }
 
-static mg_status byte_level(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n, bool first) {
+static mg_status byte_level(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n,
+                            bool first) {
     if (!s->prefix || text[0] == ' ') return byte_level_words(s, w, stage, text, n, first);
     mg_buf prefixed = { 0 }; /* add_prefix_space is rare, a buffer of its own is fine */
     mg_buf_char(&prefixed, ' ');
@@ -269,13 +290,16 @@ static mg_status byte_level(const tok_stage *s, mg_tok_work *w, int stage, const
     return st;
 }
 
-static const tok_stage_row row_byte_level = { .type = "ByteLevel", .parse = parse_byte_level, .split = byte_level };
+static const tok_stage_row row_byte_level = { .type = "ByteLevel",
+                                              .parse = parse_byte_level,
+                                              .split = byte_level };
 
 /* --- Metaspace --- */
 
 static mg_status parse_metaspace(tok_stage *s, yyjson_val *config, const char *name, mg_error *err) {
-    static const char *const schemes[] = { [TOK_PREPEND_ALWAYS] = "always", [TOK_PREPEND_FIRST] = "first",
-                                           [TOK_PREPEND_NEVER] = "never" };
+    static const char *const schemes[] = {
+        [TOK_PREPEND_ALWAYS] = "always", [TOK_PREPEND_FIRST] = "first", [TOK_PREPEND_NEVER] = "never"
+    };
     const char *scheme = yyjson_get_str(yyjson_obj_get(config, "prepend_scheme"));
     int         i = 0;
     mg_status   st = tok_parse_string(&s->pattern, &s->pattern_len, config, "replacement", name, err);
@@ -312,8 +336,15 @@ static mg_status metaspace(const tok_stage *s, mg_tok_work *w, int stage, const 
 static const tok_stage_row row_metaspace = { .type = "Metaspace", .parse = parse_metaspace, .split = metaspace };
 
 const tok_stage_row *const tok_pretokenizers[] = {
-    &row_split,       &row_digits,    &row_whitespace, &row_whitespace_split, &row_punctuation,
-    &row_delimiter,   &row_byte_level, &row_metaspace, NULL,
+    &row_split,
+    &row_digits,
+    &row_whitespace,
+    &row_whitespace_split,
+    &row_punctuation,
+    &row_delimiter,
+    &row_byte_level,
+    &row_metaspace,
+    NULL,
 };
 
 mg_status tok_pretokenize_from(mg_tok_work *w, int stage, const char *text, size_t n, bool first) {

@@ -31,8 +31,8 @@ typedef struct {
 } field;
 
 static mg_status malformed(const reader *r, const char *what, mg_error *err) {
-    return mg_fail(err, MG_FORMAT, "%s: %s at byte %zu; the file is damaged or no SentencePiece model", r->name, what,
-                   (size_t)(r->p - r->base));
+    return mg_fail(err, MG_FORMAT, "%s: %s at byte %zu; the file is damaged or no SentencePiece model", r->name,
+                   what, (size_t)(r->p - r->base));
 }
 
 static bool varint(reader *r, uint64_t *out) {
@@ -55,7 +55,8 @@ static bool fixed(reader *r, size_t n, uint64_t *out) {
 
 static mg_status next_field(reader *r, field *f, mg_error *err) {
     uint64_t tag, n;
-    if (!varint(r, &tag) || !(tag >> 3) || tag >> 3 > 0x1fffffff) return malformed(r, "a field without number", err);
+    if (!varint(r, &tag) || !(tag >> 3) || tag >> 3 > 0x1fffffff)
+        return malformed(r, "a field without number", err);
     *f = (field){ .number = (uint32_t)(tag >> 3), .wire = (int)(tag & 7) };
     switch (f->wire) { /* a wire type is a layout, not a kind that grows */
     case WIRE_VARINT: return varint(r, &f->value) ? MG_OK : malformed(r, "a number that does not end", err);
@@ -93,7 +94,8 @@ typedef struct {
 
 typedef mg_status (*on_field)(spm *m, const field *f, mg_error *err);
 
-static mg_status each_field(spm *m, const uint8_t *bytes, size_t n, const uint8_t *base, on_field fn, mg_error *err) {
+static mg_status each_field(spm *m, const uint8_t *bytes, size_t n, const uint8_t *base, on_field fn,
+                            mg_error *err) {
     reader    r = { bytes, bytes + n, base, m->name };
     mg_status st = MG_OK;
     while (!st && r.p < r.end) {
@@ -197,9 +199,12 @@ mg_status tok_set_spm_components(mg_tokenizer *t, tok_spm_style style, mg_error 
     mg_buf_str(&b, "{\"normalizer\":");
     add_normalizers(&b, style);
     if (!style.legacy && style.prefix)
-        mg_buf_str(&b, ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\u2581\",\"prepend_scheme\":\"first\","
-                       "\"split\":false}");
-    mg_buf_str(&b, ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{\"String\":\"\u2581\"},"
+        mg_buf_str(
+            &b,
+            ",\"pre_tokenizer\":{\"type\":\"Metaspace\",\"replacement\":\"\u2581\",\"prepend_scheme\":\"first\","
+            "\"split\":false}");
+    mg_buf_str(&b, ",\"decoder\":{\"type\":\"Sequence\",\"decoders\":[{\"type\":\"Replace\",\"pattern\":{"
+                   "\"String\":\"\u2581\"},"
                    "\"content\":\" \"},{\"type\":\"ByteFallback\"},{\"type\":\"Fuse\"}");
     if (style.prefix) mg_buf_str(&b, ",{\"type\":\"Strip\",\"content\":\" \",\"start\":1,\"stop\":0}");
     mg_buf_str(&b, "]}}");
@@ -228,8 +233,8 @@ static mg_status build_model(mg_tokenizer *t, const spm *m, mg_error *err) {
     else if (m->model_type == MODEL_UNIGRAM)
         st = tok_unigram_from_scores(t, score, t->unk, m->byte_fallback, err);
     else
-        st = mg_fail(err, MG_UNSUPPORTED, "%s: a SentencePiece model of type %llu; BPE and Unigram are supported", m->name,
-                     (unsigned long long)m->model_type);
+        st = mg_fail(err, MG_UNSUPPORTED, "%s: a SentencePiece model of type %llu; BPE and Unigram are supported",
+                     m->name, (unsigned long long)m->model_type);
     free(score);
     return st;
 }
@@ -239,8 +244,12 @@ static mg_status add_tokens(mg_tokenizer *t, const spm *m, mg_error *err) {
     for (size_t i = 0; i < m->n && !st; i++) {
         uint64_t type = m->piece[i].type;
         if (type != PIECE_UNKNOWN && type != PIECE_CONTROL && type != PIECE_USER) continue;
-        st = tok_add(t, (tok_added){ .id = (int32_t)i, .text = t->vocab.text[i], .len = t->vocab.len[i],
-                                     .special = type != PIECE_USER }, err);
+        st = tok_add(t,
+                     (tok_added){ .id = (int32_t)i,
+                                  .text = t->vocab.text[i],
+                                  .len = t->vocab.len[i],
+                                  .special = type != PIECE_USER },
+                     err);
     }
     return st;
 }
@@ -252,15 +261,22 @@ static int32_t checked_id(const spm *m, int32_t id, uint64_t type) {
 
 mg_status tok_parse_spm(mg_tokenizer **out, const void *bytes, size_t n, tok_spm_config config, const char *name,
                         mg_error *err) {
-    spm m = { .name = name, .model_type = MODEL_UNIGRAM, .bos = 1, .eos = 2, .pad = -1, .escape = true,
-              .style = { .prefix = true, .squeeze = true, .legacy = config.legacy } }; /* the schema's defaults */
+    spm           m = { .name = name,
+                        .model_type = MODEL_UNIGRAM,
+                        .bos = 1,
+                        .eos = 2,
+                        .pad = -1,
+                        .escape = true,
+                        .style = { .prefix = true, .squeeze = true, .legacy = config.legacy } }; /* the schema's defaults */
     mg_tokenizer *t = tok_new(name);
-    mg_status     st = t ? each_field(&m, bytes, n, bytes, model_field, err) : mg_fail(err, MG_NOMEM, "%s: no memory", name);
+    mg_status     st =
+        t ? each_field(&m, bytes, n, bytes, model_field, err) : mg_fail(err, MG_NOMEM, "%s: no memory", name);
     if (st) goto done;
     st = fill_vocab(t, &m, err);
     if (st) goto done;
     if (!m.escape || m.suffix) {
-        st = mg_fail(err, MG_UNSUPPORTED, "%s: spaces are kept as they are or belong to the word before; not supported", name);
+        st = mg_fail(err, MG_UNSUPPORTED,
+                     "%s: spaces are kept as they are or belong to the word before; not supported", name);
         goto done;
     }
     t->unk = checked_id(&m, m.unk, PIECE_UNKNOWN);
@@ -281,6 +297,7 @@ done:
     return st;
 }
 
-mg_status mg_tokenizer_parse_spm(mg_tokenizer **out, const void *bytes, size_t n, const char *name, mg_error *err) {
+mg_status mg_tokenizer_parse_spm(mg_tokenizer **out, const void *bytes, size_t n, const char *name,
+                                 mg_error *err) {
     return tok_parse_spm(out, bytes, n, (tok_spm_config){ .legacy = true, .add_bos = true }, name, err);
 }

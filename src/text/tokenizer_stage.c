@@ -7,14 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static mg_status parse_into(tok_chain *c, const tok_stage_row *const *rows, const char *list_key, yyjson_val *config,
-                            const char *what, const char *name, mg_error *err) {
+static mg_status parse_into(tok_chain *c, const tok_stage_row *const *rows, const char *list_key,
+                            yyjson_val *config, const char *what, const char *name, mg_error *err) {
     const char *type = yyjson_get_str(yyjson_obj_get(config, "type"));
     if (!type) return mg_fail(err, MG_FORMAT, "%s: the %s has no \"type\"", name, what);
     if (!strcmp(type, "Sequence")) {
         yyjson_val *list = yyjson_obj_get(config, list_key), *item;
         size_t      i, n;
-        if (!yyjson_is_arr(list)) return mg_fail(err, MG_FORMAT, "%s: the %s is a Sequence without a list", name, what);
+        if (!yyjson_is_arr(list))
+            return mg_fail(err, MG_FORMAT, "%s: the %s is a Sequence without a list", name, what);
         yyjson_arr_foreach(list, i, n, item) {
             mg_status st = parse_into(c, rows, list_key, item, what, name, err);
             if (st) return st;
@@ -24,8 +25,9 @@ static mg_status parse_into(tok_chain *c, const tok_stage_row *const *rows, cons
     for (; *rows; rows++)
         if (!strcmp((*rows)->type, type)) break;
     if (!*rows)
-        return mg_fail(err, MG_UNSUPPORTED, "%s: the %s '%.60s' is not known here; save the tokenizer in a newer form",
-                       name, what, type);
+        return mg_fail(err, MG_UNSUPPORTED,
+                       "%s: the %s '%.60s' is not known here; save the tokenizer in a newer form", name, what,
+                       type);
     if (c->n == TOK_MAX_STAGES)
         return mg_fail(err, MG_FORMAT, "%s: more than %d steps in the %s", name, TOK_MAX_STAGES, what);
     tok_stage *s = &c->stage[c->n++];
@@ -59,7 +61,8 @@ bool tok_parse_bool(yyjson_val *config, const char *key, bool fallback) {
     return yyjson_is_bool(v) ? yyjson_get_bool(v) : fallback;
 }
 
-mg_status tok_parse_string(char **out, size_t *n, yyjson_val *config, const char *key, const char *name, mg_error *err) {
+mg_status tok_parse_string(char **out, size_t *n, yyjson_val *config, const char *key, const char *name,
+                           mg_error *err) {
     yyjson_val *v = yyjson_obj_get(config, key);
     if (!yyjson_is_str(v)) return mg_fail(err, MG_FORMAT, "%s: \"%s\" is missing, a string is wanted", name, key);
     *n = yyjson_get_len(v);
@@ -73,7 +76,8 @@ mg_status tok_parse_pattern(tok_stage *s, yyjson_val *config, const char *name, 
     yyjson_val *regex = yyjson_obj_get(pattern, "Regex");
     if (yyjson_is_str(regex))
         return mg_regex_compile(&s->regex, yyjson_get_str(regex), yyjson_get_len(regex), name, err);
-    if (yyjson_is_obj(pattern)) return tok_parse_string(&s->pattern, &s->pattern_len, pattern, "String", name, err);
+    if (yyjson_is_obj(pattern))
+        return tok_parse_string(&s->pattern, &s->pattern_len, pattern, "String", name, err);
     return tok_parse_string(&s->pattern, &s->pattern_len, config, "pattern", name, err);
 }
 

@@ -31,7 +31,9 @@ typedef struct {
     int32_t id, begin; /* begin -1: not reached */
 } node;
 
-static unsigned two_bytes(const char *s, size_t n) { return (unsigned)(uint8_t)s[0] << 8 | (n > 1 ? (uint8_t)s[1] : 0); }
+static unsigned two_bytes(const char *s, size_t n) {
+    return (unsigned)(uint8_t)s[0] << 8 | (n > 1 ? (uint8_t)s[1] : 0);
+}
 
 static void reach(node *to, double score, int32_t id, size_t begin) {
     if (to->begin < 0 || score > to->score) *to = (node){ score, id, (int32_t)begin };
@@ -73,7 +75,8 @@ static mg_status encode(const void *model, mg_tok_work *w, const char *word, siz
     if (!tok_room(&w->symbol, &w->cap_symbol, n + 1, sizeof(node))) return tok_no_memory(w->t, w->err);
     node *path = w->symbol;
     if (!find_path(m, path, word, n))
-        return mg_fail(w->err, MG_DATA, "%s: a text has a character without a token, and the tokenizer has no unknown token",
+        return mg_fail(w->err, MG_DATA,
+                       "%s: a text has a character without a token, and the tokenizer has no unknown token",
                        w->t->name);
     int32_t next = -1; /* turn the links round: path[i].score is done with, so id of the step from i goes there */
     for (int32_t at = (int32_t)n; at > 0;) {
@@ -145,7 +148,8 @@ static mg_status finish(mg_tokenizer *t, unigram *m, mg_error *err) {
     return MG_OK;
 }
 
-mg_status tok_unigram_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool byte_fallback, mg_error *err) {
+mg_status tok_unigram_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool byte_fallback,
+                                  mg_error *err) {
     unigram *m = new_unigram(t, unk, byte_fallback);
     if (!m) return tok_no_memory(t, err);
     for (size_t id = 0; id < m->n; id++) m->score[id] = (double)score[id];
@@ -199,6 +203,11 @@ static const char *kind(const mg_tokenizer *t) {
 }
 
 const tok_model_row tok_model_unigram = {
-    .type = "Unigram", .kind = kind, .parse = parse, .encode = encode, .forbid = forbid, .write = write_unigram,
+    .type = "Unigram",
+    .kind = kind,
+    .parse = parse,
+    .encode = encode,
+    .forbid = forbid,
+    .write = write_unigram,
     .free = free_unigram,
 };

@@ -37,7 +37,8 @@ uint32_t tok_hash(const char *s, size_t n) {
 
 mg_status tok_vocab_reserve(tok_vocab *v, size_t n, size_t bytes, const char *name, mg_error *err) {
     size_t slots = 256;
-    if (n > TOK_MAX_ID) return mg_fail(err, MG_FORMAT, "%s: %zu tokens, at most %d are allowed", name, n, TOK_MAX_ID);
+    if (n > TOK_MAX_ID)
+        return mg_fail(err, MG_FORMAT, "%s: %zu tokens, at most %d are allowed", name, n, TOK_MAX_ID);
     while (slots < 2 * n) slots *= 2;
     v->text = mg_calloc(n, sizeof *v->text);
     v->len = mg_calloc(n, sizeof *v->len);
@@ -78,7 +79,8 @@ int32_t tok_vocab_find(const tok_vocab *v, const char *s, size_t n) {
 static char *keep_text(tok_vocab *v, const char *s, size_t n) {
     if (n + 1 > v->room - v->used) {
         size_t room = n + 1 > BLOCK_BYTES ? n + 1 : BLOCK_BYTES;
-        if (!MG_GROW(v->block, v->cap_blocks, v->blocks + 1) || !(v->block[v->blocks] = mg_calloc(room, 1))) return NULL;
+        if (!MG_GROW(v->block, v->cap_blocks, v->blocks + 1) || !(v->block[v->blocks] = mg_calloc(room, 1)))
+            return NULL;
         v->blocks++;
         v->used = 0;
         v->room = room;
@@ -124,8 +126,10 @@ mg_status tok_vocab_add(tok_vocab *v, int32_t id, const char *s, size_t n, const
     if (id < 0 || id >= TOK_MAX_ID)
         return mg_fail(err, MG_FORMAT, "%s: token id %d is outside 0..%d", name, (int)id, TOK_MAX_ID - 1);
     if (n > TOK_MAX_TOKEN)
-        return mg_fail(err, MG_FORMAT, "%s: token %d has %zu bytes, at most %d are allowed", name, (int)id, n, TOK_MAX_TOKEN);
-    if (!mg_utf8_valid(s, n)) return mg_fail(err, MG_FORMAT, "%s: the text of token %d is not UTF-8", name, (int)id);
+        return mg_fail(err, MG_FORMAT, "%s: token %d has %zu bytes, at most %d are allowed", name, (int)id, n,
+                       TOK_MAX_TOKEN);
+    if (!mg_utf8_valid(s, n))
+        return mg_fail(err, MG_FORMAT, "%s: the text of token %d is not UTF-8", name, (int)id);
     if (!grow_vocab(v, (size_t)id + 1)) return mg_fail(err, MG_NOMEM, "%s: no memory for its tokens", name);
     if (v->text[id]) return mg_fail(err, MG_FORMAT, "%s: two tokens have the id %d", name, (int)id);
     uint32_t  hash = tok_hash(s, n);

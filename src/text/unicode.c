@@ -211,8 +211,8 @@ static bool normalize_part(mg_normal_form form, const char *s, size_t n, mg_buf 
     };
     utf8proc_uint8_t *text = NULL;
     if (!n) return true;
-    utf8proc_ssize_t len = utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &text,
-                                        (utf8proc_option_t)option[form]);
+    utf8proc_ssize_t len =
+        utf8proc_map((const utf8proc_uint8_t *)s, (utf8proc_ssize_t)n, &text, (utf8proc_option_t)option[form]);
     if (len < 0) return false;
     mg_buf_add(out, text, (size_t)len);
     free(text);

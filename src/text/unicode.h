@@ -23,10 +23,10 @@ void mg_utf8_lossy(mg_buf *out, const char *s, size_t n);
  * complete: 0..3. */
 size_t mg_utf8_open_tail(const char *s, size_t n);
 
-bool     mg_char_is_space(uint32_t c);       /* White_Space */
-bool     mg_char_is_word(uint32_t c);        /* \w: letters, marks, digits, connectors */
-bool     mg_char_is_mark(uint32_t c);        /* Mn, Mc, Me */
-uint32_t mg_char_lower(uint32_t c);          /* simple mapping */
+bool     mg_char_is_space(uint32_t c); /* White_Space */
+bool     mg_char_is_word(uint32_t c);  /* \w: letters, marks, digits, connectors */
+bool     mg_char_is_mark(uint32_t c);  /* Mn, Mc, Me */
+uint32_t mg_char_lower(uint32_t c);    /* simple mapping */
 
 typedef enum mg_normal_form { MG_NFC, MG_NFD, MG_NFKC, MG_NFKD } mg_normal_form;
 /* The forms are those of Unicode 9, as in the normalizers of Hugging Face tokenizers: characters

@@ -23,8 +23,15 @@ static inline void use_ids(const mg_tokenizer *t, const mg_ids *ids) {
 
 static inline void use_tokenizer(const mg_tokenizer *t) {
     static const char *const texts[] = {
-        "", "a", " Hello  world\n\n123", "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe3\x81\xa7\xe3\x81\x99", "\xf0\x9f\x98\x80<s>x</s>",
-        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab", "\xff\xc3(", "abc abcabc ab", "\xe2\x96\x81\xe2\x96\x81 a\xe2\x96\x81",
+        "",
+        "a",
+        " Hello  world\n\n123",
+        "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e\xe3\x81\xa7\xe3\x81\x99",
+        "\xf0\x9f\x98\x80<s>x</s>",
+        "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaab",
+        "\xff\xc3(",
+        "abc abcabc ab",
+        "\xe2\x96\x81\xe2\x96\x81 a\xe2\x96\x81",
     };
     mg_error err;
     mg_ids   ids = { 0 };

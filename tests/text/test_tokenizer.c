@@ -73,12 +73,26 @@ static void test_gemma2_without_merges(void **state) {
         type[i] = mg_tokenizer_is_special(json, (int32_t)i) ? 3 : space_or_newline ? 4 : 1;
         score[i] = type[i] == 1 ? -(float)i : -1000;
     }
-    mg_gguf_vocab v = { .model = "llama", .pre = "default", .n = n, .token = token, .token_len = len, .score = score,
-                        .type = type, .bos = 2, .eos = 1, .unk = 3, .pad = 0, .eot = -1, .add_bos = 1, .add_eos = -1,
+    mg_gguf_vocab v = { .model = "llama",
+                        .pre = "default",
+                        .n = n,
+                        .token = token,
+                        .token_len = len,
+                        .score = score,
+                        .type = type,
+                        .bos = 2,
+                        .eos = 1,
+                        .unk = 3,
+                        .pad = 0,
+                        .eot = -1,
+                        .add_bos = 1,
+                        .add_eos = -1,
                         .add_space_prefix = 0 };
     assert_ok(mg_tokenizer_from_gguf(&t, &v, "gemma2", &err), err);
-    static const char *const texts[] = { "Hello   world", "            deep", "\xe5\xaf\xbf\xe9\x99\x90\xe7\x84\xa1",
-                                         "a  b    c", "the the  the   the", "1234567890 1 22 333" };
+    static const char *const texts[] = {
+        "Hello   world", "            deep",   "\xe5\xaf\xbf\xe9\x99\x90\xe7\x84\xa1",
+        "a  b    c",     "the the  the   the", "1234567890 1 22 333"
+    };
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         mg_ids a = { 0 }, b = { 0 };
         assert_ok(mg_tokenize(t, texts[i], strlen(texts[i]), 0, &a, &err), err);
@@ -114,11 +128,13 @@ int main(void) {
     struct CMUnitTest tests[2 * HF + SPM + 2];
     size_t            n = 0;
     for (int i = 0; i < HF; i++) {
-        tests[n++] = (struct CMUnitTest){ hf_cases[i].reference, test_hugging_face, NULL, NULL, (void *)&hf_cases[i] };
+        tests[n++] =
+            (struct CMUnitTest){ hf_cases[i].reference, test_hugging_face, NULL, NULL, (void *)&hf_cases[i] };
         tests[n++] = (struct CMUnitTest){ "written", test_written, NULL, NULL, (void *)&hf_cases[i] };
     }
     for (int i = 0; i < SPM; i++)
-        tests[n++] = (struct CMUnitTest){ spm_cases[i].reference, test_sentencepiece_unigram, NULL, NULL, (void *)&spm_cases[i] };
+        tests[n++] = (struct CMUnitTest){ spm_cases[i].reference, test_sentencepiece_unigram, NULL, NULL,
+                                          (void *)&spm_cases[i] };
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_sentencepiece_bpe);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_gemma2_without_merges);
     return _cmocka_run_group_tests("tokenizer", tests, n, NULL, NULL);

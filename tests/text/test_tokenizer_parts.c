@@ -34,11 +34,12 @@ static void assert_match(const char *pattern, const char *text, const char *want
 /* What Oniguruma 6.9.10 (Ruby syntax, Unicode 16) matches, where PCRE2 left alone differs. */
 static void test_regex(void **state) {
     (void)state;
-    assert_match("\\s+", "a\xe1\xa0\x8e", "");                      /* U+180E is no space */
+    assert_match("\\s+", "a\xe1\xa0\x8e", "");                        /* U+180E is no space */
     assert_match("\\p{L}+", "\xf0\x90\x97\x80!", "\xf0\x90\x97\x80"); /* U+105C0, Unicode 16 */
     assert_match("\\p{N}+", "x\xf0\x90\xb5\x80", "\xf0\x90\xb5\x80"); /* U+10D40, Unicode 16 */
     assert_match("[^\\s\\p{L}\\p{N}]+", "\xf0\x90\x97\x80!", "!");
-    assert_match("\\p{Han}+", "\xe3\x80\x81\xe6\xbc\xa2", "\xe6\xbc\xa2"); /* not the comma, whatever its extensions */
+    assert_match("\\p{Han}+", "\xe3\x80\x81\xe6\xbc\xa2",
+                 "\xe6\xbc\xa2"); /* not the comma, whatever its extensions */
     assert_match("\\h+", "xyz09af", "09af");
     assert_match("[^\\S\\n]+", "\n \t\n", " \t");
     assert_match("[a-z&&[^aeiou]]+", "aeixyz", "xyz");
@@ -53,7 +54,8 @@ static void test_regex(void **state) {
 
 static void test_regex_refused(void **state) {
     (void)state;
-    static const char *const bad[] = { "[a", "\\p{L", "\\p{Cn}", "(", "[[:nothing:]]", "\\", "[z-a]", "\\N", "(?'a'b)" };
+    static const char *const bad[] = { "[a", "\\p{L", "\\p{Cn}", "(",      "[[:nothing:]]",
+                                       "\\", "[z-a]", "\\N",     "(?'a'b)" };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         mg_error  err = { .status = MG_OK };
         mg_regex *r = NULL;
@@ -90,20 +92,26 @@ static void assert_form(mg_normal_form form, const char *text, const char *want)
 
 static void test_normal_forms(void **state) {
     (void)state;
-    assert_form(MG_NFC, "\xe3\x81\x8b\xe3\x82\x99", "\xe3\x81\x8c");     /* ka and a voicing mark */
+    assert_form(MG_NFC, "\xe3\x81\x8b\xe3\x82\x99", "\xe3\x81\x8c"); /* ka and a voicing mark */
     assert_form(MG_NFD, "\xe3\x81\x8c", "\xe3\x81\x8b\xe3\x82\x99");
-    assert_form(MG_NFC, "\xe2\x84\xab", "\xc3\x85");                     /* angstrom */
-    assert_form(MG_NFKC, "\xef\xbd\xb1\xef\xbc\x91", "\xe3\x82\xa2" "1"); /* half- and full-width */
-    assert_form(MG_NFKC, "\xe3\x8b\xbf", "\xe3\x8b\xbf");                /* the era of 2019 is later than Unicode 9 */
+    assert_form(MG_NFC, "\xe2\x84\xab", "\xc3\x85"); /* angstrom */
+    assert_form(MG_NFKC, "\xef\xbd\xb1\xef\xbc\x91",
+                "\xe3\x82\xa2"
+                "1");                                     /* half- and full-width */
+    assert_form(MG_NFKC, "\xe3\x8b\xbf", "\xe3\x8b\xbf"); /* the era of 2019 is later than Unicode 9 */
     assert_true(mg_is_normalized(MG_NFC, "\xe3\x81\x8c\xe6\xbc\xa2 abc", 10));
 }
 
 static void test_lossy(void **state) {
     (void)state;
     static const char *const cases[][2] = {
-        { "a\xff" "b", "a\xef\xbf\xbd" "b" },
-        { "\xe6\x97", "\xef\xbf\xbd" },                         /* one mark for what began a character */
-        { "\xe6\x97\x41", "\xef\xbf\xbd" "A" },
+        { "a\xff"
+          "b",
+          "a\xef\xbf\xbd"
+          "b" },
+        { "\xe6\x97", "\xef\xbf\xbd" }, /* one mark for what began a character */
+        { "\xe6\x97\x41", "\xef\xbf\xbd"
+                          "A" },
         { "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" }, /* a surrogate: three */
         { "\xc0\x80", "\xef\xbf\xbd\xef\xbf\xbd" },
     };
@@ -146,7 +154,7 @@ static void test_stream(void **state) {
     (void)state;
     static const char text[] = "\xe6\x97\xa5\xe6\x9c\xac\xe8\xaa\x9e \xf0\xa0\xae\x9f\xe3\x82\x8b "
                                "\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9\xe2\x80\x8d\xf0\x9f\x91\xa7!";
-    mg_tokenizer *t = tokenizer_of_file(ref_path("tokenizers/gpt2/tokenizer.generated.json"));
+    mg_tokenizer     *t = tokenizer_of_file(ref_path("tokenizers/gpt2/tokenizer.generated.json"));
     stream_text(t, text);
     mg_tokenizer_free(t);
     t = tokenizer_of_file(ref_path("tokenizers/llama2/tokenizer.generated.json"));
@@ -165,10 +173,12 @@ static void test_stream_broken(void **state) {
     assert_true(mg_detok_feed(s, e6, &out));
     assert_int_equal(out.len, 0);
     assert_true(mg_detok_feed(s, a, &out));
-    assert_string_equal(out.data, "\xef\xbf\xbd" "a");
+    assert_string_equal(out.data, "\xef\xbf\xbd"
+                                  "a");
     assert_true(mg_detok_feed(s, e6, &out));
     assert_true(mg_detok_flush(s, &out));
-    assert_string_equal(out.data, "\xef\xbf\xbd" "a\xef\xbf\xbd");
+    assert_string_equal(out.data, "\xef\xbf\xbd"
+                                  "a\xef\xbf\xbd");
     mg_detok_free(s);
     mg_buf_free(&out);
     mg_tokenizer_free(t);
@@ -176,8 +186,11 @@ static void test_stream_broken(void **state) {
 
 /* --- added tokens --- */
 
-#define VOCAB "\"vocab\":{\"<unk>\":0,\"a\":1,\"b\":2,\" \":3,\"s\":4,\"<\":5,\">\":6,\"/\":7,\"</\":8,\"s>\":9,\"</s>\":10}"
-#define MODEL_JSON "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\"," VOCAB ",\"merges\":[\"< /\",\"s >\",\"</ s>\"]}"
+#define VOCAB                                    \
+    "\"vocab\":{\"<unk>\":0,\"a\":1,\"b\":2,\" " \
+    "\":3,\"s\":4,\"<\":5,\">\":6,\"/\":7,\"</\":8,\"s>\":9,\"</s>\":10}"
+#define MODEL_JSON \
+    "\"model\":{\"type\":\"BPE\",\"unk_token\":\"<unk>\"," VOCAB ",\"merges\":[\"< /\",\"s >\",\"</ s>\"]}"
 
 static void assert_ids(const mg_tokenizer *t, const char *text, unsigned flags, const char *want) {
     mg_error err;
@@ -194,7 +207,8 @@ static void assert_ids(const mg_tokenizer *t, const char *text, unsigned flags, 
 /* Neither the list of added tokens nor the merges turn typed text into a control token. */
 static void test_special_text(void **state) {
     (void)state;
-    mg_tokenizer *t = parse("{\"added_tokens\":[{\"id\":10,\"content\":\"</s>\",\"special\":true}]," MODEL_JSON "}");
+    mg_tokenizer *t =
+        parse("{\"added_tokens\":[{\"id\":10,\"content\":\"</s>\",\"special\":true}]," MODEL_JSON "}");
     assert_ids(t, "a</s>b", MG_TOKENIZE_PARSE, "1 10 2");
     assert_ids(t, "a</s>b", 0, "1 8 9 2");
     mg_tokenizer_free(t);
@@ -227,22 +241,27 @@ static void test_refused(void **state) {
     } bad[] = {
         { "{\"model\":{\"type\":\"Magic\"}}", "Magic", MG_UNSUPPORTED },
         { "{\"normalizer\":{\"type\":\"Upside\"}," MODEL_JSON "}", "Upside", MG_UNSUPPORTED },
-        { "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Odd\"}]}," MODEL_JSON "}", "Odd", MG_UNSUPPORTED },
+        { "{\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[{\"type\":\"Odd\"}]}," MODEL_JSON "}",
+          "Odd", MG_UNSUPPORTED },
         { "{\"decoder\":{\"type\":\"Strange\"}," MODEL_JSON "}", "Strange", MG_UNSUPPORTED },
         { "{\"post_processor\":{\"type\":\"Late\"}," MODEL_JSON "}", "Late", MG_UNSUPPORTED },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":0},\"merges\":[]}}", "id 0", MG_FORMAT },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":900000},\"merges\":[]}}", "900000", MG_FORMAT },
-        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[\"a b\"]}}", "merge 0", MG_FORMAT },
+        { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0,\"b\":1},\"merges\":[\"a b\"]}}", "merge 0",
+          MG_FORMAT },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":0},\"merges\":[\"a\"]}}", "merge 0", MG_FORMAT },
         { "{\"model\":{\"type\":\"BPE\",\"vocab\":{\"a\":-1},\"merges\":[]}}", "'a'", MG_FORMAT },
-        { "{\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{\"a\":0},\"merges\":[]}}", "dropout", MG_UNSUPPORTED },
-        { "{\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"vocab\":{\"a\":0},\"merges\":[]}}", "'?'", MG_FORMAT },
+        { "{\"model\":{\"type\":\"BPE\",\"dropout\":0.1,\"vocab\":{\"a\":0},\"merges\":[]}}", "dropout",
+          MG_UNSUPPORTED },
+        { "{\"model\":{\"type\":\"BPE\",\"unk_token\":\"?\",\"vocab\":{\"a\":0},\"merges\":[]}}", "'?'",
+          MG_FORMAT },
         { "{\"model\":{\"type\":\"Unigram\",\"unk_id\":7,\"vocab\":[[\"a\",0]]}}", "unknown", MG_FORMAT },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         mg_error      err;
         mg_tokenizer *t = NULL;
-        assert_fails(mg_tokenizer_parse_json(&t, bad[i].json, strlen(bad[i].json), "x", &err), err, bad[i].status, bad[i].named);
+        assert_fails(mg_tokenizer_parse_json(&t, bad[i].json, strlen(bad[i].json), "x", &err), err, bad[i].status,
+                     bad[i].named);
         assert_null(t);
     }
 }
@@ -341,16 +360,19 @@ static void test_folder(void **state) {
     assert_int_equal(mg_tokenizer_bos(t), 1);
     assert_int_equal(mg_tokenizer_unk(t), 0);
     mg_tokenizer_free(t);
-    assert_fails(mg_tokenizer_open(&t, ref_path("tokenizers/gguf-vocab"), &err), err, MG_NOTFOUND, "tokenizer.json");
+    assert_fails(mg_tokenizer_open(&t, ref_path("tokenizers/gguf-vocab"), &err), err, MG_NOTFOUND,
+                 "tokenizer.json");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_regex),        cmocka_unit_test(test_regex_refused), cmocka_unit_test(test_regex_limit),
-        cmocka_unit_test(test_normal_forms), cmocka_unit_test(test_lossy),         cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_stream_broken), cmocka_unit_test(test_special_text), cmocka_unit_test(test_added_flags),
-        cmocka_unit_test(test_refused),      cmocka_unit_test(test_hostile_spm),   cmocka_unit_test(test_long_word),
-        cmocka_unit_test(test_threads),      cmocka_unit_test(test_folder),
+        cmocka_unit_test(test_regex),         cmocka_unit_test(test_regex_refused),
+        cmocka_unit_test(test_regex_limit),   cmocka_unit_test(test_normal_forms),
+        cmocka_unit_test(test_lossy),         cmocka_unit_test(test_stream),
+        cmocka_unit_test(test_stream_broken), cmocka_unit_test(test_special_text),
+        cmocka_unit_test(test_added_flags),   cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_hostile_spm),   cmocka_unit_test(test_long_word),
+        cmocka_unit_test(test_threads),       cmocka_unit_test(test_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

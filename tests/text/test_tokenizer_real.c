@@ -42,11 +42,11 @@ static void compare_texts(const mg_tokenizer *t, const char *path) {
     yyjson_val *item;
     int         differ = 0;
     assert_ok(mg_json_open(&j, path, REFERENCE_FILE_LIMIT, &err), err);
-    yyjson_arr_foreach(yyjson_obj_get(j.root, "texts"), i, n, item)
-        differ += ids_differ(t, yyjson_obj_get(item, "text"), MG_TOKENIZE_SPECIAL, yyjson_obj_get(item, "ids"));
+    yyjson_arr_foreach(yyjson_obj_get(j.root, "texts"), i, n, item) differ +=
+        ids_differ(t, yyjson_obj_get(item, "text"), MG_TOKENIZE_SPECIAL, yyjson_obj_get(item, "ids"));
     assert_true(n >= 5);
-    yyjson_arr_foreach(yyjson_obj_get(j.root, "greedy"), i, n, item)
-        differ += ids_differ(t, yyjson_obj_get(item, "prompt"), MG_TOKENIZE_SPECIAL, yyjson_obj_get(item, "ids"));
+    yyjson_arr_foreach(yyjson_obj_get(j.root, "greedy"), i, n, item) differ +=
+        ids_differ(t, yyjson_obj_get(item, "prompt"), MG_TOKENIZE_SPECIAL, yyjson_obj_get(item, "ids"));
     assert_int_equal(differ, 0);
     mg_json_free(&j);
 }
@@ -63,7 +63,8 @@ static void compare_strings(const mg_tokenizer *t, const char *path) {
     yyjson_arr_foreach(j.root, i, n, item) {
         yyjson_val *text = yyjson_obj_get(item, "text"), *ids = yyjson_obj_get(item, "ids");
         bool        known = true;
-        yyjson_arr_foreach(ids, k, m, id) known &= mg_tokenizer_token(t, (int32_t)yyjson_get_int(id), NULL) != NULL;
+        yyjson_arr_foreach(ids, k, m, id) known &=
+            mg_tokenizer_token(t, (int32_t)yyjson_get_int(id), NULL) != NULL;
         if (!known) continue;
         compared++;
         differ += ids_differ(t, text, MG_TOKENIZE_PARSE, ids);
@@ -151,7 +152,8 @@ static void test_vocabularies(void **state) {
     (void)state;
     compare_inp_out(ref_path("tokenizers/gguf-vocab/gpt-2.gguf"), ref_path("tokenizers/gguf-vocab/gpt-2.gguf.inp"),
                     ref_path("tokenizers/gguf-vocab/gpt-2.gguf.out"));
-    compare_inp_out(ref_path("tokenizers/gguf-vocab/llama-spm.gguf"), ref_path("tokenizers/gguf-vocab/llama-spm.gguf.inp"),
+    compare_inp_out(ref_path("tokenizers/gguf-vocab/llama-spm.gguf"),
+                    ref_path("tokenizers/gguf-vocab/llama-spm.gguf.inp"),
                     ref_path("tokenizers/gguf-vocab/llama-spm.gguf.out"));
     double        ms;
     mg_tokenizer *t = of_gguf(ref_path("tokenizers/gguf-vocab/llama-spm.gguf"), &ms);

@@ -74,11 +74,13 @@ static inline int text_differs(const mg_tokenizer *t, yyjson_val *ids, yyjson_va
     for (i = 0; i < list.len; i++) assert_true(mg_detok_feed(s, list.data[i], &streamed));
     assert_true(mg_detok_flush(s, &streamed));
     mg_detok_free(s);
-    int differ = whole.len != yyjson_get_len(want) || memcmp(whole.data ? whole.data : "", yyjson_get_str(want), whole.len);
-    differ |= streamed.len != whole.len || memcmp(whole.data ? whole.data : "", streamed.data ? streamed.data : "", whole.len);
+    int differ =
+        whole.len != yyjson_get_len(want) || memcmp(whole.data ? whole.data : "", yyjson_get_str(want), whole.len);
+    differ |= streamed.len != whole.len ||
+              memcmp(whole.data ? whole.data : "", streamed.data ? streamed.data : "", whole.len);
     if (differ)
-        print_error("decoded '%s'\n wanted '%s'\n stream '%s'\n", whole.data ? whole.data : "", yyjson_get_str(want),
-                    streamed.data ? streamed.data : "");
+        print_error("decoded '%s'\n wanted '%s'\n stream '%s'\n", whole.data ? whole.data : "",
+                    yyjson_get_str(want), streamed.data ? streamed.data : "");
     mg_ids_free(&list);
     mg_buf_free(&whole);
     mg_buf_free(&streamed);
