@@ -10,7 +10,8 @@
  * An item, what one thread does at a time, is one or two blocks of all the query
  * heads that share a key head, so that keys and values are copied once for them.
  *
- * Backward makes p again from the log-sum-exp and needs five products a block.
+ * Backward makes p again from the log-sum-exp and needs five products a block;
+ * y itself is not read, for dy . y is the sum of p (dy . v).
  * An item is a whole sequence, for the blocks add to the same dk and dv: in
  * scratch memory, written out at its end.  Query heads that share a key head run
  * in one item; or, when those are too few for the threads, each has an item and
@@ -281,19 +282,17 @@ static void clear_below(const job *j, const room *r, span u, view w) {
 
 static void block_back(const job *j, const room *r, span u, int head, int thread) {
     const mg_cpu_loops *l = mg_cpu_loops_now();
-    int64_t      hd = j->s.hd, col = head * hd;
-    view         w = view_of(j, u);
-    hand         h = { thread, j->bf16 };
-    const float *dy = mg_cpu_at(j->dy, u.q) + col, *y = mg_cpu_at(j->y, u.q) + col;
+    int64_t hd = j->s.hd, col = head * hd;
+    view    w = view_of(j, u);
+    hand    h = { thread, j->bf16 };
     l->pack(r->q, mg_cpu_at(j->q, u.q) + col, u.n_q, w.m, hd, j->q.cols, j->bf16);
-    l->pack(r->dy, dy, u.n_q, w.m, hd, j->dy.cols, j->bf16);
+    l->pack(r->dy, mg_cpu_at(j->dy, u.q) + col, u.n_q, w.m, hd, j->dy.cols, j->bf16);
     across(h, w.m, w.n, hd, r->q, row_of(j, r->k, w.first, hd), r->z);
     across(h, w.m, w.n, hd, r->dy, row_of(j, r->v, w.first, hd), r->dp);
     for (int64_t i = 0; i < u.n_q; i++)
         l->softmax_back(r->z + i * w.n, r->dp + i * w.n, j->bf16 ? (uint16_t *)r->p + i * w.n : NULL,
                         j->bf16 ? (uint16_t *)r->ds + i * w.n : NULL, w.n, first_key(u, i, j->s.window) - w.first,
-                        end_key(u, i) - w.first, j->s.scale, j->s.softcap, j->lse[(u.q + i) * j->s.heads + head],
-                        l->dot(dy + i * j->dy.cols, y + i * j->y.cols, hd));
+                        end_key(u, i) - w.first, j->s.scale, j->s.softcap, j->lse[(u.q + i) * j->s.heads + head]);
     clear_below(j, r, u, w);
     if (j->dv) gather(h, w.m, w.n, hd, r->p, r->dy, r->dv + w.first * hd);
     if (j->dk) gather(h, w.m, w.n, hd, r->ds, r->q, r->dk + w.first * hd);
@@ -349,7 +348,7 @@ void mg_cpu_attention_back(mg_attention_back_args a, bool bf16) {
     union { const void *in; float *out; } lse = { a.lse }; /* only read here */
     size_t own = own_bytes(&a.s, a.q.rows);
     float *buffers = (float *)(void *)((char *)a.work + mg_cpu_attention_work(&a.s, a.q.rows, true) - 2 * own);
-    job    j = { .s = a.s, .q = a.q, .k = a.k, .v = a.v, .y = a.y, .dy = a.dy, .dq = a.dq, .lse = lse.out, .bf16 = bf16,
+    job    j = { .s = a.s, .q = a.q, .k = a.k, .v = a.v, .dy = a.dy, .dq = a.dq, .lse = lse.out, .bf16 = bf16,
                  .back = true };
     share_out(&j, a.q.rows, a.work);
     bool apart = j.heads_of_item == 1 && a.s.heads > a.s.kv_heads;

@@ -38,26 +38,43 @@ static int64_t block_rows(int64_t rows, int64_t cols, size_t element, size_t byt
     return mg_cpu_min(most, mg_cpu_up((rows + blocks - 1) / blocks, unit));
 }
 
+/* Columns of w that can be decoded alone: whole blocks, and lines of the cache. */
+static int64_t column_unit(mg_mat w) {
+    int64_t unit = mg_cpu_max(16, w.format->block);
+    return w.cols % unit ? w.cols : unit;
+}
+
 /* ---- y = x w^T ---- */
 
 typedef struct { mg_linear_args a; const uint16_t *x16; } linear_job;
+
+/* Columns of a block: long rows would leave too few of them for a product that keeps its speed. */
+static int64_t block_cols(mg_mat w, bool bf16) {
+    int64_t most = bf16 ? 2048 : 1024, unit = column_unit(w), units = w.cols / unit;
+    int64_t parts = (w.cols + most - 1) / most;
+    return (units + parts - 1) / parts * unit;
+}
 
 static void linear_range(void *context, int64_t begin, int64_t end, int thread) {
     const linear_job *job = context;
     const mg_linear_args *a = &job->a;
     bool    bf16 = job->x16 != NULL;
-    int64_t n = a->x.rows, i = a->w.cols, o = a->w.rows, ld;
-    int64_t step = block_rows(end - begin, i, bf16 ? 2 : 4, MG_CPU_BLOCK_BYTES, 16);
+    int64_t n = a->x.rows, i = a->w.cols, o = a->w.rows, ld, wide = block_cols(a->w, bf16);
+    int64_t step = block_rows(end - begin, wide, bf16 ? 2 : 4, MG_CPU_BLOCK_BYTES, 16);
     void   *room = mg_cpu_scratch(thread);
     for (int64_t row = begin; row < end; row += step) {
-        int64_t       rows = mg_cpu_min(step, end - row);
-        const void   *block = mg_cpu_block(a->w, row, rows, 0, i, room, bf16, &ld);
-        float        *y = mg_cpu_at(a->y, 0) + row;
-        mg_gemm_shape s = { .m = n, .n = rows, .k = i, .tb = true, .lda = i, .ldb = ld, .ldc = o };
-        if (bf16)
-            mg_gemm_bf16(thread, s, job->x16, block, a->accumulate, y);
-        else
-            mg_gemm_f32(thread, s, 1, a->x.data, block, a->accumulate ? 1.0f : 0.0f, y);
+        int64_t rows = mg_cpu_min(step, end - row);
+        float  *y = mg_cpu_at(a->y, 0) + row;
+        for (int64_t col = 0; col < i; col += wide) {
+            int64_t       cols = mg_cpu_min(wide, i - col);
+            const void   *block = mg_cpu_block(a->w, row, rows, col, cols, room, bf16, &ld);
+            bool          add = a->accumulate || col;
+            mg_gemm_shape s = { .m = n, .n = rows, .k = cols, .tb = true, .lda = i, .ldb = ld, .ldc = o };
+            if (bf16)
+                mg_gemm_bf16(thread, s, job->x16 + col, block, add, y);
+            else
+                mg_gemm_f32(thread, s, 1, mg_cpu_at(a->x, 0) + col, block, add ? 1.0f : 0.0f, y);
+        }
         if (a->bias.data) mg_cpu_loops_now()->add_row(y, mg_cpu_at(a->bias, 0) + row, n, rows, o);
     }
 }
@@ -91,6 +108,8 @@ void mg_cpu_linear(mg_linear_args a, bool bf16) {
 
 /* ---- dx = dy w ---- */
 
+enum { DX_COLS = 640 }; /* of a part, about: leaves a block enough rows, over which the product sums */
+
 typedef struct {
     mg_linear_dx_args a;
     const uint16_t   *dy16;
@@ -120,20 +139,15 @@ static void dx_part(void *context, int64_t begin, int64_t end, int thread) {
     }
 }
 
-/* Columns of w that can be decoded alone: whole blocks, and lines of the cache. */
-static int64_t column_unit(mg_mat w) {
-    int64_t unit = mg_cpu_max(16, w.format->block);
-    return w.cols % unit ? w.cols : unit;
-}
-
 void mg_cpu_linear_dx(mg_linear_dx_args a, bool bf16) {
     MG_ASSERT(a.dx.cols == a.w.cols && a.dy.cols == a.w.rows && a.dy.rows == a.dx.rows);
     dx_job  job = { .a = a };
     int64_t unit = column_unit(a.w), units = a.w.cols / unit, threads = mg_threads(), n = a.dy.rows;
-    job.col_parts = mg_cpu_min(units, threads);
+    int64_t rounds = (a.w.cols + DX_COLS * threads - 1) / (DX_COLS * threads); /* parts for each thread */
+    job.col_parts = mg_cpu_min(units, rounds * threads);
     job.col_step = (units + job.col_parts - 1) / job.col_parts * unit;
     job.col_parts = (a.w.cols + job.col_step - 1) / job.col_step;
-    int64_t row_parts = mg_cpu_max(1, mg_cpu_min(threads / job.col_parts, n / 16));
+    int64_t row_parts = mg_cpu_max(1, mg_cpu_min(threads / job.col_parts, n / 16)); /* too few columns for all */
     job.row_step = mg_cpu_max(1, (n + row_parts - 1) / row_parts);
     row_parts = (n + job.row_step - 1) / job.row_step;
     if (bf16) job.dy16 = rounded(a.dy, a.work);

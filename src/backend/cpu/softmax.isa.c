@@ -16,13 +16,6 @@ void MG_LOOP(softcap)(float *z, int64_t n, float cap) {
     for (int64_t i = 0; i < n; i++) z[i] = cap * mg_tanh(z[i] * inverse);
 }
 
-float MG_LOOP(dot)(const float *a, const float *b, int64_t n) {
-    float sum = 0;
-#pragma omp simd reduction(+ : sum)
-    for (int64_t i = 0; i < n; i++) sum += a[i] * b[i];
-    return sum;
-}
-
 static inline uint16_t round_bf16(float f) {
     mg_bits v = { .f = f };
     return (uint16_t)((v.u + 0x7fffu + (v.u >> 16 & 1)) >> 16); /* the NaNs of arithmetic stay NaNs */
@@ -103,24 +96,45 @@ float MG_LOOP(softmax)(float *row, uint16_t *p16, int64_t n_row, int64_t first, 
     return 1 / sum;
 }
 
-#define SOFTMAX_BACK(value, slope)                               \
-    MG_VECTOR                                                    \
-    for (int64_t i = 0; i < n; i++) {                            \
-        float x = z[i] * scale, t = (value), p = mg_exp(t - lse); \
-        z[i] = p;                                                \
-        dp[i] = scale * p * (dp[i] - along) * (slope);           \
-    }
-
+/* sum p dp stands for dy . y, which it equals, and p is made to sum to one: exp(z - lse) does so only as far as
+ * these z are those of the forward pass.  Made of the same rounded numbers, dp and its mean cancel as they should. */
 void MG_LOOP(softmax_back)(float *z_row, float *dp_row, uint16_t *p16, uint16_t *ds16, int64_t n_row, int64_t first,
-                           int64_t last, float scale, float cap, float lse, float along) {
+                           int64_t last, float scale, float cap, float lse) {
     range   r = around(first, last);
-    float   inverse = cap > 0 ? 1 / cap : 0, *z = z_row + r.begin, *dp = dp_row + r.begin;
+    float  *restrict z = z_row + r.begin, *restrict dp = dp_row + r.begin, along = 0, sum = 0;
     int64_t n = r.end - r.begin;
     IS_WHOLE(n);
+    for (int64_t i = 0; i < n; i++) z[i] *= scale;
+    if (cap > 0) MG_LOOP(softcap)(z, n, cap);
+    set_edges(z_row, r, first, last, -INFINITY); /* e^-87 */
+    set_edges(dp_row, r, first, last, 0);
     if (cap > 0) {
-        SOFTMAX_BACK(cap * mg_tanh(x * inverse), 1 - t * t * inverse * inverse)
+        float inverse = 1 / (cap * cap);
+#pragma omp simd reduction(+ : along, sum)
+        for (int64_t i = 0; i < n; i++) {
+            float p = mg_exp(z[i] - lse);
+            sum += p;
+            along += p * dp[i];
+        }
+        along /= sum;
+        for (int64_t i = 0; i < n; i++) {
+            float p = mg_exp(z[i] - lse) / sum;
+            dp[i] = scale * p * (dp[i] - along) * (1 - z[i] * z[i] * inverse);
+            z[i] = p;
+        }
     } else {
-        SOFTMAX_BACK(x, 1)
+#pragma omp simd reduction(+ : along, sum)
+        for (int64_t i = 0; i < n; i++) {
+            z[i] = mg_exp(z[i] - lse);
+            sum += z[i];
+            along += z[i] * dp[i];
+        }
+        float part = 1 / sum;
+        along *= part;
+        for (int64_t i = 0; i < n; i++) {
+            z[i] *= part;
+            dp[i] = scale * z[i] * (dp[i] - along);
+        }
     }
     set_edges(z_row, r, first, last, 0);
     set_edges(dp_row, r, first, last, 0);
