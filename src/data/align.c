@@ -1,14 +1,14 @@
 /* align.c -- which bytes of a text each token stands for.
  *
- * A loss mask is drawn on text (this is what the assistant said) and needed on tokens.  Tokenizers here give ids and
- * no offsets, but what a token spells is in the vocabulary, so walking along text and tokens side by side finds the
- * offsets and proves at once that the tokens spell the text.  Three differences are expected: a blank that a
- * SentencePiece tokenizer puts in front, white space that a special token swallows, and special tokens put around
- * the text.
+ * A loss mask is drawn on text (this is what the assistant said) and needed on tokens.  Tokenizers here give ids
+ * and no offsets, but what a token spells is in the vocabulary, so walking along text and tokens side by side
+ * finds the offsets and proves at once that the tokens spell the text.  Three differences are expected: a blank
+ * that a SentencePiece tokenizer puts in front, white space that a special token swallows, and special tokens put
+ * around the text.
  *
- * A normalizer (NFC, NFKC) may change the text; then the walk fails and places are counted in the bytes that the tokens
- * spell instead: a border lies where the tokens of the text before it end, provided that these spell the beginning of
- * the whole.  Nothing is ever searched for. */
+ * A normalizer (NFC, NFKC) may change the text; then the walk fails and places are counted in the bytes that the
+ * tokens spell instead: a border lies where the tokens of the text before it end, provided that these spell the
+ * beginning of the whole.  Nothing is ever searched for. */
 #include "data/sample_parts.h"
 
 #include <stdlib.h>
@@ -140,9 +140,11 @@ mg_status mg_align_place(const mg_aligned *a, size_t at, size_t *place, mg_error
         *place = at;
         return MG_OK;
     }
-    st = mg_tokenize_marked(a->tokenizer, a->text, at, a->plain, a->flags & ~(unsigned)MG_TOKENIZE_SPECIAL, &head, err);
+    st = mg_tokenize_marked(a->tokenizer, a->text, at, a->plain, a->flags & ~(unsigned)MG_TOKENIZE_SPECIAL, &head,
+                            err);
     size_t added = 0; /* tokens in front that the post-processor put there */
-    while (a->flags & MG_TOKENIZE_SPECIAL && added < a->ids.len && mg_tokenizer_is_special(a->tokenizer, a->ids.data[added]) &&
+    while (a->flags & MG_TOKENIZE_SPECIAL && added < a->ids.len &&
+           mg_tokenizer_is_special(a->tokenizer, a->ids.data[added]) &&
            (!head.len || a->ids.data[added] != head.data[0]))
         added++;
     for (size_t i = 0; i < added; i++) spell(a->tokenizer, a->ids.data[i], &begin);
@@ -153,8 +155,10 @@ mg_status mg_align_place(const mg_aligned *a, size_t at, size_t *place, mg_error
     else if (all.failed || begin.failed)
         st = mg_fail(err, MG_NOMEM, "no memory for %zu tokens", a->ids.len);
     else if (begin.len > all.len || (begin.len && memcmp(begin.data, all.data, begin.len)))
-        st = mg_fail(err, MG_MASK, "the tokenizer rewrites the text around byte %zu, where an answer begins or ends, so what"
-                                   " is trained cannot be told; write the text in its normal form (NFC)", at);
+        st = mg_fail(err, MG_MASK,
+                     "the tokenizer rewrites the text around byte %zu, where an answer begins or ends, so what"
+                     " is trained cannot be told; write the text in its normal form (NFC)",
+                     at);
     else
         *place = begin.len;
     mg_ids_free(&head);

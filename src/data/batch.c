@@ -1,7 +1,8 @@
 /* batch.c -- order, packing and accumulation.
  *
- * Packing is first fit: each sample, in order, goes into the first open micro-batch that has room.  Only the last few
- * micro-batches are open, so the plan is made in one pass and a sample never moves far from its place in the order. */
+ * Packing is first fit: each sample, in order, goes into the first open micro-batch that has room.  Only the last
+ * few micro-batches are open, so the plan is made in one pass and a sample never moves far from its place in the
+ * order. */
 #include "data/batch.h"
 #include "base/rng.h"
 
@@ -35,7 +36,8 @@ static size_t first_fit(const mg_dataset *d, const uint32_t *order, size_t n, in
 }
 
 /* Sort `order` by bin, keeping the order within one (counting sort); starts into start[n_bins + 1]. */
-static void by_bin(uint32_t *order, const uint32_t *bin, size_t n, uint32_t *start, size_t n_bins, uint32_t *spare) {
+static void by_bin(uint32_t *order, const uint32_t *bin, size_t n, uint32_t *start, size_t n_bins,
+                   uint32_t *spare) {
     memset(start, 0, (n_bins + 1) * sizeof *start);
     for (size_t i = 0; i < n; i++) start[bin[i] + 1]++;
     for (size_t b = 0; b < n_bins; b++) start[b + 1] += start[b];
@@ -47,15 +49,16 @@ static void by_bin(uint32_t *order, const uint32_t *bin, size_t n, uint32_t *sta
 
 static mg_status check(const mg_dataset *d, const mg_batch_options *o, mg_error *err) {
     if (o->batch_size < 1 || o->gradient_accumulation_steps < 0)
-        return mg_fail(err, MG_CONFIG, "batch size %d and accumulation %d; both are at least 1", (int)o->batch_size,
-                       (int)o->gradient_accumulation_steps);
+        return mg_fail(err, MG_CONFIG, "batch size %d and accumulation %d; both are at least 1",
+                       (int)o->batch_size, (int)o->gradient_accumulation_steps);
     if (o->packing && o->max_length < 1)
         return mg_fail(err, MG_CONFIG, "packing needs max_length, the tokens of a row; set it");
     if (d->n > UINT32_MAX - 1) return mg_fail(err, MG_UNSUPPORTED, "%zu samples in one epoch", d->n);
     return MG_OK;
 }
 
-mg_status mg_plan_epoch(mg_epoch *out, const mg_dataset *d, const mg_batch_options *o, uint64_t epoch, mg_error *err) {
+mg_status mg_plan_epoch(mg_epoch *out, const mg_dataset *d, const mg_batch_options *o, uint64_t epoch,
+                        mg_error *err) {
     mg_status st = check(d, o, err);
     if (st) return st;
     size_t    n = d->n;
@@ -99,6 +102,7 @@ int64_t mg_epoch_labels(const mg_epoch *e, const mg_dataset *d, size_t step) {
     size_t  first, n;
     int64_t labels = 0;
     mg_epoch_step(e, step, &first, &n);
-    for (size_t i = e->micro_start[first]; i < e->micro_start[first + n]; i++) labels += d->sample[e->order[i]].n_labels;
+    for (size_t i = e->micro_start[first]; i < e->micro_start[first + n]; i++)
+        labels += d->sample[e->order[i]].n_labels;
     return labels;
 }

@@ -11,23 +11,24 @@
 typedef struct mg_batch_options {
     uint64_t seed;
     bool     shuffle;
-    bool     packing; /* fill micro-batches up to batch_size * max_length tokens */
-    int32_t  batch_size; /* samples of a micro-batch on one device, without packing; >= 1 */
+    bool     packing;                     /* fill micro-batches up to batch_size * max_length tokens */
+    int32_t  batch_size;                  /* samples of a micro-batch on one device, without packing; >= 1 */
     int32_t  gradient_accumulation_steps; /* micro-batches of an optimizer step; 0 is 1 */
     int32_t  max_length;                  /* tokens; with packing > 0 */
 } mg_batch_options;
 
 typedef struct mg_epoch {
-    uint32_t *order;       /* [n] indices into the data set, in the order in which they are used; each once */
+    uint32_t *order; /* [n] indices into the data set, in the order in which they are used; each once */
     size_t    n;
     uint32_t *micro_start; /* [n_micro + 1] micro-batch i is order[micro_start[i] .. micro_start[i + 1]) */
     size_t    n_micro;
-    size_t    n_steps;     /* optimizer steps; the last may have fewer micro-batches */
+    size_t    n_steps; /* optimizer steps; the last may have fewer micro-batches */
     int32_t   accumulation;
 } mg_epoch;
 
 /* MG_CONFIG: options out of range. */
-mg_status mg_plan_epoch(mg_epoch *out, const mg_dataset *d, const mg_batch_options *o, uint64_t epoch, mg_error *err);
+mg_status mg_plan_epoch(mg_epoch *out, const mg_dataset *d, const mg_batch_options *o, uint64_t epoch,
+                        mg_error *err);
 void      mg_epoch_free(mg_epoch *e);
 
 /* The micro-batches of optimizer step `step` of the epoch: [*first, *first + *n). */

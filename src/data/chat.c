@@ -1,12 +1,13 @@
 /* chat.c -- conversations to tokens, and which of them the assistant said.
  *
- * A conversation is rendered once and tokenised once.  What is trained is found in one of three ways, in this order:
+ * A conversation is rendered once and tokenised once.  What is trained is found in one of three ways, in this
+ * order:
  *
  *  1. {% generation %} blocks of the template say it.
- *  2. Prefixes: rendering messages[0..i) up to where the assistant begins, and messages[0..i], gives the two borders
- *     of turn i, if both are prefixes of the whole.  For most templates they are.
- *  3. Some templates treat earlier turns unlike the last one (they drop its thoughts, or always ask for an answer at
- *     the end).  Then the marks that the template engine gives each byte tell which of them came out of the
+ *  2. Prefixes: rendering messages[0..i) up to where the assistant begins, and messages[0..i], gives the two
+ * borders of turn i, if both are prefixes of the whole.  For most templates they are.
+ *  3. Some templates treat earlier turns unlike the last one (they drop its thoughts, or always ask for an answer
+ * at the end).  Then the marks that the template engine gives each byte tell which of them came out of the
  *     assistant's messages; the end-of-turn token behind joins them.
  *
  * Text is never searched for.  The same marks keep special tokens that a message spells plain text. */
@@ -64,9 +65,11 @@ static yyjson_doc *context_of(const mg_turns *t, size_t n, bool prompt, const mg
         ok = copy && yyjson_mut_arr_append(messages, copy);
     }
     yyjson_mut_val *tools = !ok ? NULL : t->tools ? yyjson_val_mut_copy(doc, t->tools) : yyjson_mut_null(doc);
-    ok = tools && yyjson_mut_obj_add_val(doc, root, "tools", tools) && yyjson_mut_obj_add_null(doc, root, "documents") &&
+    ok = tools && yyjson_mut_obj_add_val(doc, root, "tools", tools) &&
+         yyjson_mut_obj_add_null(doc, root, "documents") &&
          yyjson_mut_obj_add_bool(doc, root, "add_generation_prompt", prompt) &&
-         add_token(doc, root, "bos_token", chat->bos_token) && add_token(doc, root, "eos_token", chat->eos_token) &&
+         add_token(doc, root, "bos_token", chat->bos_token) &&
+         add_token(doc, root, "eos_token", chat->eos_token) &&
          (!t->variables || add_variables(doc, root, t->variables));
     if (ok) {
         yyjson_mut_doc_set_root(doc, root);
@@ -76,10 +79,12 @@ static yyjson_doc *context_of(const mg_turns *t, size_t n, bool prompt, const mg
     return out;
 }
 
-static mg_status render(mg_rendered *out, const mg_turns *t, size_t n, bool prompt, const mg_chat *chat, mg_error *err) {
+static mg_status render(mg_rendered *out, const mg_turns *t, size_t n, bool prompt, const mg_chat *chat,
+                        mg_error *err) {
     if (!chat->chat_template)
-        return mg_fail(err, MG_TEMPLATE, "the model has no chat template and the records are conversations;"
-                                         " name one with chat_template (gemma, chatml, llama2, llama3, mistral or a file)");
+        return mg_fail(err, MG_TEMPLATE,
+                       "the model has no chat template and the records are conversations;"
+                       " name one with chat_template (gemma, chatml, llama2, llama3, mistral or a file)");
     yyjson_doc *context = context_of(t, n, prompt, chat);
     if (!context) return mg_fail(err, MG_NOMEM, "no memory for a conversation");
     mg_status st = mg_template_render(chat->chat_template, yyjson_doc_get_root(context), out, err);
@@ -123,7 +128,8 @@ static size_t first_marked(const mg_rendered *r, size_t begin, size_t end) {
 }
 
 /* The length of a rendering of the first messages when it is a prefix of the whole. */
-static bool prefix_length(const mg_rendered *whole, const mg_turns *t, size_t n, bool prompt, const mg_chat *chat, size_t *out) {
+static bool prefix_length(const mg_rendered *whole, const mg_turns *t, size_t n, bool prompt, const mg_chat *chat,
+                          size_t *out) {
     mg_rendered r = { 0 };
     if (render(&r, t, n, prompt, chat, NULL)) return false;
     bool is_prefix = r.text.len <= whole->text.len && !memcmp(r.text.data, whole->text.data, r.text.len);
@@ -132,8 +138,8 @@ static bool prefix_length(const mg_rendered *whole, const mg_turns *t, size_t n,
     return is_prefix;
 }
 
-static mg_status spans_from_prefixes(span_list *l, const mg_rendered *whole, const mg_turns *t, const mg_chat *chat,
-                                     bool *found, mg_error *err) {
+static mg_status spans_from_prefixes(span_list *l, const mg_rendered *whole, const mg_turns *t,
+                                     const mg_chat *chat, bool *found, mg_error *err) {
     size_t    n = yyjson_mut_arr_size(t->messages), i = 0;
     mg_status st = MG_OK;
     *found = true;
@@ -160,8 +166,8 @@ static mg_status spans_from_marks(span_list *l, const mg_rendered *whole, mg_err
     return st;
 }
 
-/* What a template writes within a turn (around a thought) is the assistant's too: two runs are one turn when neither
- * a byte of somebody else's message nor a special token, which would end the turn, lies between them. */
+/* What a template writes within a turn (around a thought) is the assistant's too: two runs are one turn when
+ * neither a byte of somebody else's message nor a special token, which would end the turn, lies between them. */
 static void join_runs(span_list *l, const mg_aligned *a) {
     size_t kept = 0, token = 0;
     for (size_t k = 1; a->exact && k < l->n; k++) {
@@ -188,12 +194,14 @@ static size_t count_assistants(const mg_turns *t, bool with_text) {
     return count;
 }
 
-static mg_status find_spans(span_list *l, const mg_rendered *whole, const mg_turns *t, const mg_chat *chat, mg_error *err) {
+static mg_status find_spans(span_list *l, const mg_rendered *whole, const mg_turns *t, const mg_chat *chat,
+                            mg_error *err) {
     mg_status st = MG_OK;
     bool      found = false;
     if (!count_assistants(t, false)) return MG_OK;
     if (whole->has_generation_tags && !t->first_trained) {
-        for (size_t i = 0; !st && i < whole->n_spans; i++) st = add_span(l, whole->span[i].begin, whole->span[i].end, err);
+        for (size_t i = 0; !st && i < whole->n_spans; i++)
+            st = add_span(l, whole->span[i].begin, whole->span[i].end, err);
         return st;
     }
     st = spans_from_prefixes(l, whole, t, chat, &found, err);
@@ -204,8 +212,9 @@ static mg_status find_spans(span_list *l, const mg_rendered *whole, const mg_tur
     if (st || l->n) return st;
     return !t->first_trained && !count_assistants(t, true)
                ? MG_OK
-               : mg_fail(err, MG_TEMPLATE, "the chat template renders a conversation's beginning unlike the whole, so what the"
-                                           " assistant said cannot be told; use a template with {%% generation %%} blocks");
+               : mg_fail(err, MG_TEMPLATE,
+                         "the chat template renders a conversation's beginning unlike the whole, so what the"
+                         " assistant said cannot be told; use a template with {%% generation %%} blocks");
 }
 
 /* ---- samples */
@@ -227,7 +236,8 @@ mg_status mg_turns_sample(mg_sample *out, const mg_turns *t, const mg_chat *chat
         all_plain(&a, &r);
         st = mg_align(&a, err);
     }
-    if (!st && !(trained = mg_calloc(a.ids.len + 1, 1))) st = mg_fail(err, MG_NOMEM, "no memory for a conversation");
+    if (!st && !(trained = mg_calloc(a.ids.len + 1, 1)))
+        st = mg_fail(err, MG_NOMEM, "no memory for a conversation");
     if (!st && spans.runs) join_runs(&spans, &a);
     if (!st && t->assistant_only) st = mg_mask_spans(&a, spans.span, spans.n, true, trained, err);
     if (!st && !t->assistant_only) memset(trained, 1, a.ids.len);
@@ -244,10 +254,12 @@ mg_status mg_chat_prompt(const mg_chat *chat, yyjson_val *messages, mg_ids *out,
     mg_turns    t = { 0 };
     if (!yyjson_is_arr(messages)) return mg_fail(err, MG_DATA, "messages are a JSON array of {role, content}");
     mg_status st = mg_turns_begin(&t, err);
-    if (!st && !(t.messages = yyjson_val_mut_copy(t.doc, messages))) st = mg_fail(err, MG_NOMEM, "no memory for a conversation");
+    if (!st && !(t.messages = yyjson_val_mut_copy(t.doc, messages)))
+        st = mg_fail(err, MG_NOMEM, "no memory for a conversation");
     if (!st) st = render(&r, &t, yyjson_mut_arr_size(t.messages), true, chat, err);
     if (!st)
-        st = mg_tokenize_marked(chat->tokenizer, r.text.data ? r.text.data : "", r.text.len, r.mark, MG_TOKENIZE_PARSE, out, err);
+        st = mg_tokenize_marked(chat->tokenizer, r.text.data ? r.text.data : "", r.text.len, r.mark,
+                                MG_TOKENIZE_PARSE, out, err);
     mg_rendered_free(&r);
     mg_turns_free(&t);
     return st;

@@ -16,8 +16,8 @@ typedef struct {
 } asked;
 
 typedef struct {
-    asked  *item;
-    size_t  n, cap;
+    asked   *item;
+    size_t   n, cap;
     int32_t *length;
     size_t   n_lengths, cap_lengths;
 } gathered;
@@ -39,9 +39,10 @@ static void trim(const char **s, size_t *n) {
     while (*n && strchr(" \t\r\n", (*s)[*n - 1]) && (*s)[*n - 1]) --*n;
 }
 
-static mg_status look_at_words(mg_data_report *r, gathered *g, const mg_form *form, yyjson_val *row, int64_t line, mg_error *err) {
-    mg_buf question = { 0 }, answer = { 0 };
-    bool   has_answer = form->words(row, &question, &answer);
+static mg_status look_at_words(mg_data_report *r, gathered *g, const mg_form *form, yyjson_val *row, int64_t line,
+                               mg_error *err) {
+    mg_buf      question = { 0 }, answer = { 0 };
+    bool        has_answer = form->words(row, &question, &answer);
     const char *q = question.data ? question.data : "", *a = answer.data ? answer.data : "";
     size_t      q_n = question.len, a_n = answer.len;
     bool        ok = !question.failed && !answer.failed && MG_GROW(g->item, g->cap, g->n + 1);
@@ -59,7 +60,8 @@ static mg_status look_at_words(mg_data_report *r, gathered *g, const mg_form *fo
 
 static void note(mg_data_report *r, const char *path, int64_t line, const char *what) {
     find(&r->bad, line);
-    if (r->bad.count <= MG_NOTES_MAX) mg_buf_printf(&r->notes, "%s:%lld: %s\n", mg_path_base(path), (long long)line, what);
+    if (r->bad.count <= MG_NOTES_MAX)
+        mg_buf_printf(&r->notes, "%s:%lld: %s\n", mg_path_base(path), (long long)line, what);
 }
 
 static mg_status look_at_sample(mg_data_report *r, gathered *g, const mg_form *form, yyjson_val *row, int64_t line,
@@ -152,8 +154,8 @@ static void measure(mg_data_report *r, gathered *g) {
     r->longest = g->length[n - 1];
 }
 
-static mg_status look(mg_data_report *r, gathered *g, mg_records *records, const mg_data_options *o, const mg_chat *chat,
-                      mg_error *err) {
+static mg_status look(mg_data_report *r, gathered *g, mg_records *records, const mg_data_options *o,
+                      const mg_chat *chat, mg_error *err) {
     const mg_form *form = NULL;
     const char    *path = mg_records_path(records);
     mg_status      st = MG_OK;
@@ -183,7 +185,8 @@ static mg_status look(mg_data_report *r, gathered *g, mg_records *records, const
     return st;
 }
 
-mg_status mg_data_check(mg_data_report *out, const char *path, const mg_data_options *o, const mg_chat *chat, mg_error *err) {
+mg_status mg_data_check(mg_data_report *out, const char *path, const mg_data_options *o, const mg_chat *chat,
+                        mg_error *err) {
     mg_data_report r = { 0 };
     gathered       g = { 0 };
     mg_records    *records = NULL;
@@ -242,9 +245,10 @@ void mg_data_report_text(const mg_data_report *r, mg_buf *out) {
     mg_buf_printf(out, "%s, %s, form %s\n", r->format, r->encoding, r->form);
     mg_buf_printf(out, "records %lld, usable %lld\n", (long long)r->records, (long long)r->usable);
     if (r->tokens)
-        mg_buf_printf(out, "tokens %lld, trained %.1f%%; of a sample: least %d, median %d, 95%% below %d, most %d\n",
-                      (long long)r->tokens, percent(r->labelled, r->tokens), (int)r->shortest, (int)r->median, (int)r->p95,
-                      (int)r->longest);
+        mg_buf_printf(out,
+                      "tokens %lld, trained %.1f%%; of a sample: least %d, median %d, 95%% below %d, most %d\n",
+                      (long long)r->tokens, percent(r->labelled, r->tokens), (int)r->shortest, (int)r->median,
+                      (int)r->p95, (int)r->longest);
     for (size_t i = 0; i < N_FINDINGS; i++) {
         const mg_finding *f = finding(r, i);
         if (!f->count) continue;
@@ -253,7 +257,8 @@ void mg_data_report_text(const mg_data_report *r, mg_buf *out) {
         mg_buf_str(out, f->count > MG_CHECK_EXAMPLES ? ", ...)\n" : ")\n");
     }
     if (r->notes.len) mg_buf_add(out, r->notes.data, r->notes.len);
-    if (r->bad.count > MG_NOTES_MAX) mg_buf_printf(out, "... and %lld more\n", (long long)(r->bad.count - MG_NOTES_MAX));
+    if (r->bad.count > MG_NOTES_MAX)
+        mg_buf_printf(out, "... and %lld more\n", (long long)(r->bad.count - MG_NOTES_MAX));
 }
 
 static void json_string(mg_buf *out, const char *key, const char *value) {
@@ -267,13 +272,14 @@ void mg_data_report_json(const mg_data_report *r, mg_buf *out) {
     json_string(out, "format", r->format);
     json_string(out, "encoding", r->encoding);
     json_string(out, "form", r->form);
-    mg_buf_printf(out, "\"records\": %lld, \"usable\": %lld, \"tokens\": %lld, \"labelled\": %lld, ", (long long)r->records,
-                  (long long)r->usable, (long long)r->tokens, (long long)r->labelled);
+    mg_buf_printf(out, "\"records\": %lld, \"usable\": %lld, \"tokens\": %lld, \"labelled\": %lld, ",
+                  (long long)r->records, (long long)r->usable, (long long)r->tokens, (long long)r->labelled);
     mg_buf_printf(out, "\"labelled_percent\": %.4f, ", percent(r->labelled, r->tokens));
-    mg_buf_printf(out, "\"length\": {\"min\": %d, \"median\": %d, \"p95\": %d, \"max\": %d}", (int)r->shortest, (int)r->median,
-                  (int)r->p95, (int)r->longest);
+    mg_buf_printf(out, "\"length\": {\"min\": %d, \"median\": %d, \"p95\": %d, \"max\": %d}", (int)r->shortest,
+                  (int)r->median, (int)r->p95, (int)r->longest);
     for (size_t i = 0; i < N_FINDINGS; i++) {
-        mg_buf_printf(out, ", \"%s\": {\"count\": %lld, \"lines\": [", findings[i].key, (long long)finding(r, i)->count);
+        mg_buf_printf(out, ", \"%s\": {\"count\": %lld, \"lines\": [", findings[i].key,
+                      (long long)finding(r, i)->count);
         lines_of(finding(r, i), ", ", out);
         mg_buf_str(out, "]}");
     }

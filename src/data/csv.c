@@ -41,7 +41,8 @@ static size_t plain(mg_csv_row *row, const char *text, size_t n, size_t at, char
     return end;
 }
 
-size_t mg_csv_read(mg_csv_row *row, const char *text, size_t n, size_t at, char separator, size_t limit, const char **why) {
+size_t mg_csv_read(mg_csv_row *row, const char *text, size_t n, size_t at, char separator, size_t limit,
+                   const char **why) {
     row->n = row->text.len = 0;
     if (n - at > limit) n = at + limit;
     for (;;) {
@@ -62,6 +63,6 @@ size_t mg_csv_read(mg_csv_row *row, const char *text, size_t n, size_t at, char 
         at++;
     }
     if (at < n && text[at] == '\r') at++;
-    if (at < n && text[at] == '\n' ) at++;
+    if (at < n && text[at] == '\n') at++;
     return at;
 }

@@ -10,7 +10,8 @@
 #include <string.h>
 
 void mg_note(mg_dataset *d, int64_t *count, const char *path, int64_t line, const char *what) {
-    if ((*count)++ < MG_NOTES_MAX) mg_buf_printf(&d->notes, "%s:%lld: %s\n", mg_path_base(path), (long long)line, what);
+    if ((*count)++ < MG_NOTES_MAX)
+        mg_buf_printf(&d->notes, "%s:%lld: %s\n", mg_path_base(path), (long long)line, what);
 }
 
 void mg_notes_end(mg_dataset *d, int64_t count) {
@@ -18,7 +19,9 @@ void mg_notes_end(mg_dataset *d, int64_t count) {
 }
 
 /* What failed is the record; anything else (memory, a missing template) ends the loading. */
-static bool is_about_record(mg_status st) { return st == MG_DATA || st == MG_TEMPLATE || st == MG_MASK || st == MG_TRUNCATED; }
+static bool is_about_record(mg_status st) {
+    return st == MG_DATA || st == MG_TEMPLATE || st == MG_MASK || st == MG_TRUNCATED;
+}
 
 typedef struct {
     mg_dataset            *d;
@@ -32,7 +35,9 @@ typedef struct {
 /* Why a record is not used, counted where it belongs; the status that ends the loading, or MG_OK. */
 static mg_status refuse(loader *l, mg_status st, int64_t line, mg_error *why, mg_error *err) {
     char          place[400];
-    mg_on_trouble how = st == MG_TRUNCATED ? l->o->on_truncation : st == MG_MASK ? l->o->on_empty_mask : l->o->on_bad_line;
+    mg_on_trouble how = st == MG_TRUNCATED ? l->o->on_truncation
+                        : st == MG_MASK    ? l->o->on_empty_mask
+                                           : l->o->on_bad_line;
     if (!is_about_record(st) || how == MG_TROUBLE_REFUSE) {
         snprintf(place, sizeof place, "%s:%lld", mg_path_base(l->path), (long long)line);
         mg_fail_in(why, place);
@@ -53,7 +58,8 @@ static mg_status refuse(loader *l, mg_status st, int64_t line, mg_error *why, mg
 static mg_status keep(loader *l, mg_sample *s, mg_error *err) {
     mg_dataset *d = l->d;
     char        what[160];
-    if (!MG_GROW(d->sample, d->cap, d->n + 1)) return mg_fail(err, MG_NOMEM, "%s: no memory for %zu samples", l->path, d->n);
+    if (!MG_GROW(d->sample, d->cap, d->n + 1))
+        return mg_fail(err, MG_NOMEM, "%s: no memory for %zu samples", l->path, d->n);
     if (s->truncated) {
         d->truncated++;
         snprintf(what, sizeof what, "cut to %d tokens; its end is lost%s", (int)s->n,
@@ -83,8 +89,10 @@ static mg_status load_record(loader *l, yyjson_val *row, int64_t line, mg_error 
     if (!l->form || !l->form->matches(row) || mg_form_find(row) != l->form)
         st = mg_form_unknown(row, &why);
     else if (l->form->is_chat && !l->chat->chat_template) /* no record could be used: not this one's fault */
-        return mg_fail(err, MG_TEMPLATE, "%s: conversations (%s), but the model has no chat template; name one with"
-                                         " chat_template (gemma, chatml, llama2, llama3, mistral or a file)", l->path, l->form->name);
+        return mg_fail(err, MG_TEMPLATE,
+                       "%s: conversations (%s), but the model has no chat template; name one with"
+                       " chat_template (gemma, chatml, llama2, llama3, mistral or a file)",
+                       l->path, l->form->name);
     else
         st = mg_form_sample(l->form, &s, row, l->o, l->chat, &why);
     if (st) return refuse(l, st, line, &why, err);
@@ -108,7 +116,8 @@ static mg_status load_all(loader *l, mg_records *r, mg_error *err) {
     return st;
 }
 
-mg_status mg_dataset_load(mg_dataset *out, const char *path, const mg_data_options *o, const mg_chat *chat, mg_error *err) {
+mg_status mg_dataset_load(mg_dataset *out, const char *path, const mg_data_options *o, const mg_chat *chat,
+                          mg_error *err) {
     mg_dataset  d = { 0 };
     mg_records *r = NULL;
     mg_status   st = mg_records_open(&r, path, err);
@@ -123,8 +132,10 @@ mg_status mg_dataset_load(mg_dataset *out, const char *path, const mg_data_optio
         d.form = l.form->name;
         mg_notes_end(&d, l.n_notes);
         if (l.no_end)
-            mg_buf_printf(&d.notes, "%lld samples end without an end-of-turn token, so they do not teach the model to stop\n",
-                          (long long)l.no_end);
+            mg_buf_printf(
+                &d.notes,
+                "%lld samples end without an end-of-turn token, so they do not teach the model to stop\n",
+                (long long)l.no_end);
         if (d.notes.failed) st = mg_fail(err, MG_NOMEM, "%s: no memory", path);
     }
     mg_records_close(r);

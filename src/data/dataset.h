@@ -18,10 +18,10 @@ typedef struct mg_sample {
     int32_t *ids;   /* [n] */
     int32_t *label; /* [n] label[i] is the token that must be predicted at position i from
                        0..i-1: ids[i] or MG_IGNORE; label[0] is never trained */
-    int32_t  n;
-    int32_t  n_labels;  /* trained positions */
-    int64_t  line;      /* line (JSONL, CSV) or index + 1 (JSON array) in its file */
-    bool     truncated; /* was longer than max_length */
+    int32_t n;
+    int32_t n_labels;  /* trained positions */
+    int64_t line;      /* line (JSONL, CSV) or index + 1 (JSON array) in its file */
+    bool    truncated; /* was longer than max_length */
 } mg_sample;
 
 /* What becomes of a sample that does not fit, has no trained token or lost its EOS. */
@@ -31,7 +31,7 @@ typedef struct mg_data_options {
     int32_t       max_length;          /* tokens of a sample; 0: no limit */
     bool          assistant_only_loss; /* messages: only what the assistant says */
     bool          completion_only_loss;
-    bool          append_eos;          /* prompt/completion and text */
+    bool          append_eos; /* prompt/completion and text */
     mg_on_trouble on_truncation, on_empty_mask, on_bad_line;
     int64_t       max_samples; /* 0: all */
 } mg_data_options;
@@ -46,23 +46,26 @@ typedef struct mg_chat {
 typedef struct mg_dataset {
     mg_sample  *sample;
     size_t      n, cap;
-    const char *form;     /* "messages", "prompt/completion", ... */
-    const char *encoding; /* "UTF-8", "UTF-8 with BOM", "cp932" */
+    const char *form;                                             /* "messages", "prompt/completion", ... */
+    const char *encoding;                                         /* "UTF-8", "UTF-8 with BOM", "cp932" */
     int64_t     read, bad_lines, truncated, dropped, empty_masks; /* counts of records */
     int64_t     tokens, labelled;                                 /* of the samples kept */
     mg_buf      notes; /* one line a named trouble ("train.jsonl:17: truncated, 700 of 512 tokens") */
 } mg_dataset;
 
-mg_status mg_dataset_load(mg_dataset *out, const char *path, const mg_data_options *o, const mg_chat *chat, mg_error *err);
+mg_status mg_dataset_load(mg_dataset *out, const char *path, const mg_data_options *o, const mg_chat *chat,
+                          mg_error *err);
 void      mg_dataset_free(mg_dataset *d);
 
 /* Move samples into *valid (uninitialised): a fraction of them when part < 1, else so many.  Which ones is a pure
- * function of (number of samples, seed); both sides keep the order of the file.  MG_CONFIG: nothing would be left. */
+ * function of (number of samples, seed); both sides keep the order of the file.  MG_CONFIG: nothing would be left.
+ */
 mg_status mg_dataset_split(mg_dataset *d, double part, uint64_t seed, mg_dataset *valid, mg_error *err);
 
 /* One conversation {"messages": [...]} (or any other form) to a sample; `row` is a JSON object.
  * MG_MASK or MG_TRUNCATED as the options say. */
-mg_status mg_sample_from_json(mg_sample *out, yyjson_val *row, const mg_data_options *o, const mg_chat *chat, mg_error *err);
+mg_status mg_sample_from_json(mg_sample *out, yyjson_val *row, const mg_data_options *o, const mg_chat *chat,
+                              mg_error *err);
 void      mg_sample_free(mg_sample *s);
 
 /* Render messages (a JSON array) as a prompt that ends where the assistant begins. */

@@ -8,13 +8,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool is_special(const mg_aligned *a, size_t i) { return mg_tokenizer_is_special(a->tokenizer, a->ids.data[i]); }
+static bool is_special(const mg_aligned *a, size_t i) {
+    return mg_tokenizer_is_special(a->tokenizer, a->ids.data[i]);
+}
 
 /* Only white space, in whichever way the vocabulary writes it. */
 static bool is_blank(const mg_aligned *a, size_t i) {
-    static const char *const blanks[] = { " ", "\n", "\r", "\t", "\xe2\x96\x81", "\xc4\x8a", "\xc4\xa0", "\xc4\x89", "\xc4\x8d" };
-    size_t      n = 0;
-    const char *s = mg_tokenizer_token(a->tokenizer, a->ids.data[i], &n);
+    static const char *const blanks[] = { " ",        "\n",       "\r",       "\t",      "\xe2\x96\x81",
+                                          "\xc4\x8a", "\xc4\xa0", "\xc4\x89", "\xc4\x8d" };
+    size_t                   n = 0;
+    const char              *s = mg_tokenizer_token(a->tokenizer, a->ids.data[i], &n);
     if (n == 6 && (!memcmp(s, "<0x0A>", 6) || !memcmp(s, "<0x0D>", 6) || !memcmp(s, "<0x09>", 6))) return true;
     for (size_t at = 0; s && at < n;) {
         size_t k = 0, len = 0;
@@ -39,7 +42,8 @@ static size_t end_of_turn(const mg_aligned *a, size_t begin, size_t end) {
     return end;
 }
 
-mg_status mg_mask_spans(const mg_aligned *a, const mg_span *span, size_t n_spans, bool turns, uint8_t *trained, mg_error *err) {
+mg_status mg_mask_spans(const mg_aligned *a, const mg_span *span, size_t n_spans, bool turns, uint8_t *trained,
+                        mg_error *err) {
     size_t i = 0;
     for (size_t k = 0; k < n_spans; k++) {
         size_t    begin = 0, end = 0;
@@ -59,7 +63,8 @@ mg_status mg_mask_spans(const mg_aligned *a, const mg_span *span, size_t n_spans
 
 mg_status mg_sample_make(mg_sample *out, const int32_t *ids, const uint8_t *trained, size_t n, mg_error *err) {
     if (n > INT32_MAX / 2) return mg_fail(err, MG_DATA, "%zu tokens in one sample", n);
-    mg_sample s = { .ids = mg_calloc(n ? n : 1, 2 * sizeof *s.ids), .n = (int32_t)n }; /* labels lie behind the ids */
+    mg_sample s = { .ids = mg_calloc(n ? n : 1, 2 * sizeof *s.ids),
+                    .n = (int32_t)n }; /* labels lie behind the ids */
     if (!s.ids) return mg_fail(err, MG_NOMEM, "no memory for %zu tokens", n);
     s.label = s.ids + n;
     for (size_t i = 0; i < n; i++) {

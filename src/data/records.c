@@ -1,7 +1,7 @@
 /* records.c -- walk over the records of a file.
  *
- * Four formats are rows of a table with one function each.  A CSV record becomes JSON text and goes through the same
- * parser as a JSONL line, so that whatever reads records sees one kind of thing. */
+ * Four formats are rows of a table with one function each.  A CSV record becomes JSON text and goes through the
+ * same parser as a JSONL line, so that whatever reads records sees one kind of thing. */
 #include "data/records.h"
 
 #include "base/file.h"
@@ -93,7 +93,8 @@ static const char *cell(const mg_csv_row *row, size_t i, size_t *n) {
 
 /* Columns whose cells are JSON themselves. */
 static bool holds_json(const char *name, size_t n) {
-    static const char *const names[] = { "messages", "conversations", "utterances", "tools", "history", "input_ids", "labels" };
+    static const char *const names[] = { "messages", "conversations", "utterances", "tools",
+                                         "history",  "input_ids",     "labels" };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (strlen(names[i]) == n && !memcmp(names[i], name, n)) return true;
     return false;

@@ -1,7 +1,8 @@
 /* records.h -- the records of a file, one after the other, as JSON objects.
  *
  * JSONL, a JSON array, CSV and TSV give the same thing: an object and the line it began on.  UTF-8 with or without
- * BOM, UTF-16 with BOM and cp932 (the Windows code page of Japan) are recognised.  A record that cannot be read does not end the walk. */
+ * BOM, UTF-16 with BOM and cp932 (the Windows code page of Japan) are recognised.  A record that cannot be read
+ * does not end the walk. */
 #ifndef MG_DATA_RECORDS_H
 #define MG_DATA_RECORDS_H
 
@@ -15,7 +16,8 @@ typedef struct mg_records mg_records;
 mg_status mg_records_open(mg_records **out, const char *path, mg_error *err);
 void      mg_records_close(mg_records *r);
 
-/* The file "part".jsonl, .json, .csv or .tsv of a data folder ("train", "valid", "test"), for free(); NULL: none. */
+/* The file "part".jsonl, .json, .csv or .tsv of a data folder ("train", "valid", "test"), for free(); NULL: none.
+ */
 char *mg_records_find(const char *folder, const char *part);
 
 typedef enum mg_record_state { MG_RECORD_END, MG_RECORD_OK, MG_RECORD_BAD } mg_record_state;

@@ -14,7 +14,7 @@ typedef struct mg_aligned {
     size_t              n;
     unsigned            flags;
     mg_ids              ids;
-    size_t             *end; /* [ids.len] where the token's bytes end */
+    size_t             *end;   /* [ids.len] where the token's bytes end */
     bool                exact; /* `end` counts bytes of the text; else of what the tokens spell, because the
                                   tokenizer's normalizer changes this text */
 } mg_aligned;
@@ -22,14 +22,16 @@ typedef struct mg_aligned {
 /* Fills ids, end and exact from the members before them. */
 mg_status mg_align(mg_aligned *a, mg_error *err);
 void      mg_align_free(mg_aligned *a);
-/* Where byte `at` of the text lies on the scale of `end`.  MG_MASK when the normalizer joins what is on both sides. */
+/* Where byte `at` of the text lies on the scale of `end`.  MG_MASK when the normalizer joins what is on both
+ * sides. */
 mg_status mg_align_place(const mg_aligned *a, size_t at, size_t *place, mg_error *err);
 
 /* ---- mask.c: labels */
 
-/* Set trained[i] for the tokens of the spans: a token belongs where its last byte does.  With `turns` the end-of-turn
- * token behind a span joins it and a newline behind that one does not. */
-mg_status mg_mask_spans(const mg_aligned *a, const mg_span *span, size_t n_spans, bool turns, uint8_t *trained, mg_error *err);
+/* Set trained[i] for the tokens of the spans: a token belongs where its last byte does.  With `turns` the
+ * end-of-turn token behind a span joins it and a newline behind that one does not. */
+mg_status mg_mask_spans(const mg_aligned *a, const mg_span *span, size_t n_spans, bool turns, uint8_t *trained,
+                        mg_error *err);
 /* ids and trained flags to a sample; the first token is never trained. */
 mg_status mg_sample_make(mg_sample *out, const int32_t *ids, const uint8_t *trained, size_t n, mg_error *err);
 
@@ -55,7 +57,8 @@ typedef struct mg_form {
     const char *name;
     bool        is_chat; /* rendered with the chat template when there is one */
     bool (*matches)(yyjson_val *row);
-    mg_status (*sample)(mg_sample *out, yyjson_val *row, const mg_data_options *o, const mg_chat *chat, mg_error *err);
+    mg_status (*sample)(mg_sample *out, yyjson_val *row, const mg_data_options *o, const mg_chat *chat,
+                        mg_error *err);
     /* What is asked and what is answered, for the checks; the answer may stay empty. */
     bool (*words)(yyjson_val *row, mg_buf *question, mg_buf *answer);
 } mg_form;

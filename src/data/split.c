@@ -18,7 +18,8 @@ static void count(mg_dataset *d) {
 mg_status mg_dataset_split(mg_dataset *d, double part, uint64_t seed, mg_dataset *valid, mg_error *err) {
     double wanted = part < 1 ? floor(part * (double)d->n + 0.5) : floor(part);
     if (!(part >= 0) || !(wanted < (double)d->n))
-        return mg_fail(err, MG_CONFIG, "%g of %zu samples for validation leaves none to train on; lower val_size", part, d->n);
+        return mg_fail(err, MG_CONFIG, "%g of %zu samples for validation leaves none to train on; lower val_size",
+                       part, d->n);
     if (part > 0 && wanted < 1) wanted = d->n > 1;
     size_t     k = (size_t)wanted, kept = 0;
     mg_dataset v = { .form = d->form, .encoding = d->encoding };

@@ -20,7 +20,7 @@ typedef struct mg_span {
 
 /* Marks: 0 is the template's own text, bos_token, a role's name. */
 enum {
-    MG_MARK_USER      = 1, /* out of a list or object of the context (a message, a tool): never a control token */
+    MG_MARK_USER = 1,      /* out of a list or object of the context (a message, a tool): never a control token */
     MG_MARK_ASSISTANT = 2, /* and that object has the role "assistant" */
 };
 
@@ -29,7 +29,7 @@ typedef struct mg_rendered {
     mg_span *span; /* what {% generation %} blocks produced, in order */
     size_t   n_spans, cap_spans;
     bool     has_generation_tags; /* the template has such blocks at all */
-    uint8_t *mark; /* [text.len] who wrote each byte, see below */
+    uint8_t *mark;                /* [text.len] who wrote each byte, see below */
 } mg_rendered;
 void mg_rendered_free(mg_rendered *r);
 

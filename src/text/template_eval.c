@@ -1,9 +1,9 @@
 /* template_eval.c -- walk the tree and write the text.
  *
  * Scopes are as in jinja2: a loop's body, a macro, a caught block and `with` have their own, an `if` has none; an
- * assignment lands in the innermost.  A macro sees the scope where it was defined.  Everything is counted: fuel for
- * each node and each KiB looked at, depth for each recursion, and the arena has a limit, so a hostile template ends
- * in an error and never in a crash or a hang. */
+ * assignment lands in the innermost.  A macro sees the scope where it was defined.  Everything is counted: fuel
+ * for each node and each KiB looked at, depth for each recursion, and the arena has a limit, so a hostile template
+ * ends in an error and never in a crash or a hang. */
 #include "text/template_parts.h"
 
 #include <math.h>
@@ -15,8 +15,8 @@
 /* ---- errors, fuel, memory */
 
 struct tpl_chunk {
-    tpl_chunk *older;
-    size_t     n, cap;
+    tpl_chunk  *older;
+    size_t      n, cap;
     max_align_t data[];
 };
 
@@ -221,12 +221,17 @@ static tpl_value call_macro(tpl_eval *ev, const tpl_macro *m, const tpl_args *ar
     size_t     i = 0, used = 0;
     tpl_str    text = { .s = "" };
     if (!inner) return tpl_none();
-    if (++ev->macro_depth > TPL_MAX_MACRO_DEPTH) mg_tpl_fail(ev, "macros call each other deeper than %d", TPL_MAX_MACRO_DEPTH);
+    if (++ev->macro_depth > TPL_MAX_MACRO_DEPTH)
+        mg_tpl_fail(ev, "macros call each other deeper than %d", TPL_MAX_MACRO_DEPTH);
     ev->scope = inner;
     for (const tpl_node *p = m->node->named; p && !ev->status; p = p->next, i++) {
         const tpl_value *named = named_argument(args, p->text);
         used += named != NULL;
-        assign(ev, p->text, i < args->n ? args->pos[i] : named ? *named : p->a ? eval(ev, p->a) : tpl_undefined(p->text));
+        assign(ev, p->text,
+               i < args->n ? args->pos[i]
+               : named     ? *named
+               : p->a      ? eval(ev, p->a)
+                           : tpl_undefined(p->text));
     }
     if (args->n > i || used < args->n_named)
         mg_tpl_fail(ev, "the macro %.*s was given more or other arguments than it has", (int)m->node->text.n,
@@ -241,13 +246,17 @@ tpl_value mg_tpl_call_value(tpl_eval *ev, tpl_value f, const tpl_args *args) {
     if (f.kind == TPL_MACRO) return call_macro(ev, f.macro, args);
     if (f.kind == TPL_FUNCTION) return mg_tpl_call_row(ev, f.bound->row, f.bound->self, args);
     if (f.kind == TPL_UNDEFINED)
-        return mg_tpl_fail(ev, "'%.*s' is undefined and cannot be called", (int)(f.s.n < 80 ? f.s.n : 80), f.s.s ? f.s.s : "");
+        return mg_tpl_fail(ev, "'%.*s' is undefined and cannot be called", (int)(f.s.n < 80 ? f.s.n : 80),
+                           f.s.s ? f.s.s : "");
     return mg_tpl_fail(ev, "a %s cannot be called", mg_tpl_kind_name(f));
 }
 
 /* ---- expressions */
 
-static tpl_value eval_constant(tpl_eval *ev, const tpl_node *n) { (void)ev; return n->value; }
+static tpl_value eval_constant(tpl_eval *ev, const tpl_node *n) {
+    (void)ev;
+    return n->value;
+}
 static tpl_value eval_name(tpl_eval *ev, const tpl_node *n) { return lookup(ev, n->text); }
 
 static tpl_value eval_list(tpl_eval *ev, const tpl_node *n) {
@@ -274,7 +283,7 @@ static tpl_value eval_item(tpl_eval *ev, const tpl_node *n) {
 }
 
 static tpl_value eval_slice(tpl_eval *ev, const tpl_node *n) {
-    tpl_value of = eval(ev, n->a), bound[3];
+    tpl_value       of = eval(ev, n->a), bound[3];
     const tpl_node *k = n->kids;
     for (int i = 0; i < 3; i++, k = k->next) bound[i] = eval(ev, k);
     return ev->status ? tpl_none() : mg_tpl_slice(ev, of, bound);
@@ -320,7 +329,7 @@ static tpl_value numeric(tpl_eval *ev, tpl_value a, tpl_value b, const char *op)
 static bool both_int(tpl_value a, tpl_value b) {
     return tpl_is_number(a) && tpl_is_number(b) && a.kind != TPL_FLOAT && b.kind != TPL_FLOAT;
 }
-static bool both_number(tpl_value a, tpl_value b) { return tpl_is_number(a) && tpl_is_number(b); }
+static bool      both_number(tpl_value a, tpl_value b) { return tpl_is_number(a) && tpl_is_number(b); }
 static tpl_value overflow(tpl_eval *ev) { return mg_tpl_fail(ev, "an integer grows beyond 64 bits"); }
 
 static tpl_value eval_neg(tpl_eval *ev, const tpl_node *n) {
@@ -432,7 +441,8 @@ static tpl_value eval_mod(tpl_eval *ev, const tpl_node *n) {
     tpl_value a = eval(ev, n->a), b = eval(ev, n->b);
     if (ev->status) return tpl_none();
     if (a.kind == TPL_STRING)
-        return b.kind == TPL_TUPLE ? mg_tpl_percent(ev, a.s, b.list->item, b.list->n) : mg_tpl_percent(ev, a.s, &b, 1);
+        return b.kind == TPL_TUPLE ? mg_tpl_percent(ev, a.s, b.list->item, b.list->n)
+                                   : mg_tpl_percent(ev, a.s, &b, 1);
     return both_number(a, b) ? divide(ev, a, b, true) : numeric(ev, a, b, "%");
 }
 
@@ -679,8 +689,14 @@ static flow run_with(tpl_eval *ev, const tpl_node *n) {
     return f;
 }
 
-static flow run_break(tpl_eval *ev, const tpl_node *n) { (void)ev, (void)n; return FLOW_BREAK; }
-static flow run_continue(tpl_eval *ev, const tpl_node *n) { (void)ev, (void)n; return FLOW_CONTINUE; }
+static flow run_break(tpl_eval *ev, const tpl_node *n) {
+    (void)ev, (void)n;
+    return FLOW_BREAK;
+}
+static flow run_continue(tpl_eval *ev, const tpl_node *n) {
+    (void)ev, (void)n;
+    return FLOW_CONTINUE;
+}
 
 static flow run(tpl_eval *ev, const tpl_node *first) {
     static flow (*const table[N_COUNT])(tpl_eval *, const tpl_node *) = {
@@ -703,7 +719,8 @@ static flow run(tpl_eval *ev, const tpl_node *first) {
 
 /* ---- rendering */
 
-/* The context's members.  Containers hold what users wrote; single strings (bos_token, a date) are the program's. */
+/* The context's members.  Containers hold what users wrote; single strings (bos_token, a date) are the program's.
+ */
 static void fill_context(tpl_eval *ev) {
     yyjson_obj_iter it = yyjson_obj_iter_with(ev->context);
     for (yyjson_val *k; (k = yyjson_obj_iter_next(&it)) && !ev->status;) {
@@ -743,8 +760,14 @@ static mg_status finish(tpl_eval *ev, const tpl_out *o, mg_rendered *out) {
 mg_status mg_template_render(const mg_template *t, yyjson_val *context, mg_rendered *out, mg_error *err) {
     mg_rendered r = { .has_generation_tags = t->has_generation_tags };
     tpl_out     o = { 0 };
-    tpl_eval    ev = { .arena = { .limit = TPL_MAX_ARENA }, .tpl = t, .context = context, .out = &o, .rendered = &r,
-                       .err = err, .fuel = TPL_FUEL, .line = 1 };
+    tpl_eval    ev = { .arena = { .limit = TPL_MAX_ARENA },
+                       .tpl = t,
+                       .context = context,
+                       .out = &o,
+                       .rendered = &r,
+                       .err = err,
+                       .fuel = TPL_FUEL,
+                       .line = 1 };
     if (!yyjson_is_obj(context))
         return mg_fail(err, MG_TEMPLATE, "%s: the variables of a template are a JSON object", t->name);
     ev.scope = push_scope(&ev, NULL);

@@ -9,8 +9,11 @@
 
 #define FILTER(name) static tpl_value name(tpl_eval *ev, tpl_value v, const tpl_value *arg, const tpl_args *all)
 #define UNUSED (void)ev, (void)v, (void)arg, (void)all
+#define GIVE(value) return (UNUSED, (value))
 
-static bool flag(tpl_eval *ev, tpl_value v, bool otherwise) { return tpl_given(v) ? mg_tpl_truth(ev, v) : otherwise; }
+static bool flag(tpl_eval *ev, tpl_value v, bool otherwise) {
+    return tpl_given(v) ? mg_tpl_truth(ev, v) : otherwise;
+}
 
 static int64_t integer(tpl_eval *ev, tpl_value v, int64_t otherwise) {
     if (!tpl_given(v)) return otherwise;
@@ -32,9 +35,9 @@ FILTER(f_trim) {
     }
     return tpl_string(mg_tpl_strip(s, TPL_LEFT | TPL_RIGHT, NULL));
 }
-FILTER(f_string) { UNUSED; return text_of(ev, v); }
-FILTER(f_lower) { UNUSED; return tpl_string(mg_tpl_map_case(ev, mg_tpl_str(ev, v), utf8proc_tolower)); }
-FILTER(f_upper) { UNUSED; return tpl_string(mg_tpl_map_case(ev, mg_tpl_str(ev, v), utf8proc_toupper)); }
+FILTER(f_string) { GIVE(text_of(ev, v)); }
+FILTER(f_lower) { GIVE(tpl_string(mg_tpl_map_case(ev, mg_tpl_str(ev, v), utf8proc_tolower))); }
+FILTER(f_upper) { GIVE(tpl_string(mg_tpl_map_case(ev, mg_tpl_str(ev, v), utf8proc_toupper))); }
 
 static tpl_value first_upper(tpl_eval *ev, tpl_str s, int32_t (*upper)(int32_t)) {
     size_t  at = 0;
@@ -44,7 +47,7 @@ static tpl_value first_upper(tpl_eval *ev, tpl_str s, int32_t (*upper)(int32_t))
     mg_tpl_add(ev, &o, mg_tpl_map_case(ev, mg_tpl_sub(s, at, s.n), utf8proc_tolower));
     return tpl_string(mg_tpl_done(ev, &o));
 }
-FILTER(f_capitalize) { UNUSED; return first_upper(ev, mg_tpl_str(ev, v), utf8proc_totitle); }
+FILTER(f_capitalize) { GIVE(first_upper(ev, mg_tpl_str(ev, v), utf8proc_totitle)); }
 
 /* jinja2 begins a word behind white space and - ( { [ <, with a capital, not a title letter. */
 FILTER(f_title) {
@@ -165,9 +168,11 @@ FILTER(f_urlencode) {
 }
 
 FILTER(f_tojson) {
-    tpl_json_style style = { .ascii = flag(ev, arg[0], false), .sort_keys = flag(ev, arg[3], false),
-                             .comma = mg_tpl_text(", "), .colon = mg_tpl_text(": ") };
-    tpl_out margin = { 0 }, o = { 0 };
+    tpl_json_style style = { .ascii = flag(ev, arg[0], false),
+                             .sort_keys = flag(ev, arg[3], false),
+                             .comma = mg_tpl_text(", "),
+                             .colon = mg_tpl_text(": ") };
+    tpl_out        margin = { 0 }, o = { 0 };
     UNUSED;
     style.pretty = tpl_given(arg[1]) && arg[1].kind != TPL_NONE;
     if (style.pretty) {
@@ -215,7 +220,7 @@ FILTER(f_int) {
     tpl_value otherwise = tpl_given(arg[0]) ? arg[0] : tpl_int(0);
     UNUSED;
     if (v.kind == TPL_STRING) {
-        char text[32], *end;
+        char    text[32], *end;
         tpl_str s = mg_tpl_strip(v.s, TPL_LEFT | TPL_RIGHT, NULL);
         int64_t base = integer(ev, arg[1], 10);
         if (s.n && s.n < sizeof text && base >= 2 && base <= 36) {
@@ -255,7 +260,7 @@ FILTER(f_round) {
 
 /* ---- lists */
 
-FILTER(f_length) { UNUSED; return mg_tpl_length(ev, v); }
+FILTER(f_length) { GIVE(mg_tpl_length(ev, v)); }
 FILTER(f_list) {
     tpl_list *from = mg_tpl_iterate(ev, v), *l = mg_tpl_list_new(ev);
     UNUSED;
@@ -325,7 +330,7 @@ static void merge_sort(tpl_eval *ev, const tpl_value *key, uint32_t *at, uint32_
     merge_sort(ev, key, at, spare, half, reverse);
     merge_sort(ev, key, at + half, spare, n - half, reverse);
     while (a < half && b < n && mg_tpl_burn(ev, 0)) {
-        int order = mg_tpl_order(ev, key[at[a]], key[at[b]]);
+        int  order = mg_tpl_order(ev, key[at[a]], key[at[b]]);
         bool right = reverse ? order < 0 : order > 0;
         spare[k++] = right ? at[b++] : at[a++];
     }
@@ -350,8 +355,7 @@ static tpl_value sorted(tpl_eval *ev, tpl_list *from, tpl_value attribute, bool 
 }
 
 FILTER(f_sort) {
-    UNUSED;
-    return sorted(ev, mg_tpl_iterate(ev, v), arg[2], flag(ev, arg[1], false), flag(ev, arg[0], false));
+    GIVE(sorted(ev, mg_tpl_iterate(ev, v), arg[2], flag(ev, arg[1], false), flag(ev, arg[0], false)));
 }
 
 FILTER(f_dictsort) {
@@ -388,16 +392,17 @@ static tpl_value extreme(tpl_eval *ev, tpl_value v, const tpl_value *arg, int si
     }
     return best;
 }
-FILTER(f_max) { UNUSED; return extreme(ev, v, arg, 1); }
-FILTER(f_min) { UNUSED; return extreme(ev, v, arg, -1); }
+FILTER(f_max) { GIVE(extreme(ev, v, arg, 1)); }
+FILTER(f_min) { GIVE(extreme(ev, v, arg, -1)); }
 
 FILTER(f_sum) {
     tpl_list *l = mg_tpl_iterate(ev, v);
     tpl_value sum = tpl_given(arg[1]) ? arg[1] : tpl_int(0);
     UNUSED;
     for (size_t i = 0; l && i < l->n && mg_tpl_burn(ev, 0); i++) {
-        tpl_value x = tpl_given(arg[0]) && arg[0].kind != TPL_NONE ? mg_tpl_path(ev, l->item[i], arg[0]) : l->item[i];
-        int64_t   r;
+        tpl_value x =
+            tpl_given(arg[0]) && arg[0].kind != TPL_NONE ? mg_tpl_path(ev, l->item[i], arg[0]) : l->item[i];
+        int64_t r;
         if (!tpl_is_number(x) || !tpl_is_number(sum)) return mg_tpl_fail(ev, "sum of a %s", mg_tpl_kind_name(x));
         if (x.kind == TPL_FLOAT || sum.kind == TPL_FLOAT)
             sum = tpl_float(tpl_number(sum) + tpl_number(x));
@@ -437,7 +442,7 @@ FILTER(f_default) {
 
 FILTER(f_attr) {
     UNUSED;
-    tpl_str name = mg_tpl_str(ev, arg[0]);
+    tpl_str   name = mg_tpl_str(ev, arg[0]);
     tpl_value m = v.kind == TPL_DICT ? tpl_undefined(name) : mg_tpl_attr(ev, v, name);
     return m;
 }
@@ -466,13 +471,15 @@ FILTER(f_map) {
             otherwise = all->named[i];
     const tpl_row *row = NULL;
     if (!tpl_given(attribute)) {
-        if (!all->n || all->pos[0].kind != TPL_STRING) return mg_tpl_fail(ev, "map wants a filter or an attribute");
+        if (!all->n || all->pos[0].kind != TPL_STRING)
+            return mg_tpl_fail(ev, "map wants a filter or an attribute");
         row = mg_tpl_filter(all->pos[0].s);
         if (!row) return mg_tpl_fail(ev, "no filter named '%.*s'", (int)all->pos[0].s.n, all->pos[0].s.s);
     }
     tpl_args further = row ? rest(all, 1) : *all;
     for (size_t i = 0; from && l && i < from->n && mg_tpl_burn(ev, 0); i++) {
-        tpl_value x = row ? mg_tpl_call_row(ev, row, from->item[i], &further) : mg_tpl_path(ev, from->item[i], attribute);
+        tpl_value x =
+            row ? mg_tpl_call_row(ev, row, from->item[i], &further) : mg_tpl_path(ev, from->item[i], attribute);
         if (x.kind == TPL_UNDEFINED && tpl_given(otherwise)) x = otherwise;
         mg_tpl_list_add(ev, l, x);
     }
@@ -497,10 +504,10 @@ static tpl_value choose(tpl_eval *ev, tpl_value v, const tpl_args *all, bool by_
     }
     return tpl_listy(TPL_ITERATOR, l);
 }
-FILTER(f_select) { UNUSED; return choose(ev, v, all, false, true); }
-FILTER(f_reject) { UNUSED; return choose(ev, v, all, false, false); }
-FILTER(f_selectattr) { UNUSED; return choose(ev, v, all, true, true); }
-FILTER(f_rejectattr) { UNUSED; return choose(ev, v, all, true, false); }
+FILTER(f_select) { GIVE(choose(ev, v, all, false, true)); }
+FILTER(f_reject) { GIVE(choose(ev, v, all, false, false)); }
+FILTER(f_selectattr) { GIVE(choose(ev, v, all, true, true)); }
+FILTER(f_rejectattr) { GIVE(choose(ev, v, all, true, false)); }
 
 const tpl_row *mg_tpl_filter(tpl_str name) {
     static const tpl_row rows[] = {

@@ -12,6 +12,7 @@
 
 #define GLOBAL(name) static tpl_value name(tpl_eval *ev, tpl_value v, const tpl_value *arg, const tpl_args *all)
 #define UNUSED (void)ev, (void)v, (void)arg, (void)all
+#define GIVE(value) return (UNUSED, (value))
 
 GLOBAL(g_raise_exception) {
     UNUSED;
@@ -23,7 +24,8 @@ GLOBAL(g_range) {
     int64_t   bound[3] = { 0, 0, 1 };
     tpl_list *l = mg_tpl_list_new(ev);
     UNUSED;
-    if (!l || all->n < 1 || all->n > 3 || all->n_named) return mg_tpl_fail(ev, "range wants one to three integers");
+    if (!l || all->n < 1 || all->n > 3 || all->n_named)
+        return mg_tpl_fail(ev, "range wants one to three integers");
     for (size_t i = 0; i < all->n; i++) {
         if (all->pos[i].kind != TPL_INT && all->pos[i].kind != TPL_BOOL)
             return mg_tpl_fail(ev, "range wants integers, found a %s", mg_tpl_kind_name(all->pos[i]));
@@ -55,8 +57,8 @@ static tpl_value make_dict(tpl_eval *ev, const tpl_args *all, tpl_kind kind) {
         mg_tpl_dict_put(ev, d, tpl_string(all->name[i]), all->named[i]);
     return (tpl_value){ .kind = kind, .dict = d };
 }
-GLOBAL(g_dict) { UNUSED; return make_dict(ev, all, TPL_DICT); }
-GLOBAL(g_namespace) { UNUSED; return make_dict(ev, all, TPL_NAMESPACE); }
+GLOBAL(g_dict) { GIVE(make_dict(ev, all, TPL_DICT)); }
+GLOBAL(g_namespace) { GIVE(make_dict(ev, all, TPL_NAMESPACE)); }
 
 GLOBAL(g_strftime_now) {
     char        format[200], text[1000];

@@ -32,7 +32,8 @@ static int line_at(lexer *lx, size_t pos) {
 }
 
 static mg_status push(lexer *lx, tpl_token_kind kind, tpl_str text, tpl_token **out) {
-    if (!MG_GROW(lx->token, lx->cap, lx->n_tokens + 1)) return mg_fail(lx->err, MG_NOMEM, "%s: no memory", lx->name);
+    if (!MG_GROW(lx->token, lx->cap, lx->n_tokens + 1))
+        return mg_fail(lx->err, MG_NOMEM, "%s: no memory", lx->name);
     lx->token[lx->n_tokens] = (tpl_token){ .kind = kind, .line = line_at(lx, lx->pos), .text = text };
     if (out) *out = &lx->token[lx->n_tokens];
     lx->n_tokens++;
@@ -126,14 +127,15 @@ static int hex_digit(char c) {
 /* Python's escapes; an unknown one keeps its backslash.  Decoded text is never longer than its source. */
 static mg_status escape(lexer *lx, const char *s, size_t n, size_t *i, char *out, size_t *len) {
     static const char from[] = "abfnrtv\\'\"", to[] = "\a\b\f\n\r\t\v\\'\"";
-    char        c = s[*i + 1];
-    const char *simple = c ? strchr(from, c) : NULL;
+    char              c = s[*i + 1];
+    const char       *simple = c ? strchr(from, c) : NULL;
     *i += 2;
     if (simple) {
         out[(*len)++] = to[simple - from];
     } else if (c >= '0' && c <= '7') {
         uint32_t code = (uint32_t)(c - '0');
-        for (int k = 0; k < 2 && *i < n && s[*i] >= '0' && s[*i] <= '7'; k++) code = code * 8 + (uint32_t)(s[(*i)++] - '0');
+        for (int k = 0; k < 2 && *i < n && s[*i] >= '0' && s[*i] <= '7'; k++)
+            code = code * 8 + (uint32_t)(s[(*i)++] - '0');
         put_utf8(out, len, code);
     } else if (c == 'x' || c == 'u' || c == 'U') {
         int      digits = c == 'x' ? 2 : c == 'u' ? 4 : 8;
@@ -188,8 +190,8 @@ static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /* Copy digits without underscores; returns the place behind them. */
 static size_t digits(const lexer *lx, size_t pos, char *out, size_t *len) {
-    while (pos < lx->n && (is_digit(lx->src[pos]) ||
-                           (lx->src[pos] == '_' && pos + 1 < lx->n && is_digit(lx->src[pos + 1])))) {
+    while (pos < lx->n &&
+           (is_digit(lx->src[pos]) || (lx->src[pos] == '_' && pos + 1 < lx->n && is_digit(lx->src[pos + 1])))) {
         if (lx->src[pos] != '_' && *len < 60) out[(*len)++] = lx->src[pos];
         pos++;
     }
@@ -202,7 +204,8 @@ static mg_status number(lexer *lx) {
     bool       is_float = false;
     tpl_token *t;
     /* behind a dot ("a.0.b") there are integers only */
-    bool after_dot = lx->n_tokens && lx->token[lx->n_tokens - 1].kind == TOK_OP && TPL_IS(lx->token[lx->n_tokens - 1].text, ".");
+    bool after_dot = lx->n_tokens && lx->token[lx->n_tokens - 1].kind == TOK_OP &&
+                     TPL_IS(lx->token[lx->n_tokens - 1].text, ".");
     if (!after_dot && pos + 1 < lx->n && lx->src[pos] == '.' && is_digit(lx->src[pos + 1])) {
         is_float = true;
         text[len++] = '.';
@@ -236,16 +239,15 @@ static bool is_name_byte(char c) {
 }
 
 static mg_status operator_token(lexer *lx) {
-    static const char *const ops[] = { "//", "**", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<", ">",
-                                       "=",  "(",  ")",  "[",  "]",  "{",  "}", ",", ":", ".", "|", ";" };
+    static const char *const ops[] = { "//", "**", "==", "!=", "<=", ">=", "+", "-", "*", "/", "%", "~", "<",
+                                       ">",  "=",  "(",  ")",  "[",  "]",  "{", "}", ",", ":", ".", "|", ";" };
     for (size_t i = 0; i < sizeof ops / sizeof *ops; i++) {
         if (!at(lx, lx->pos, ops[i])) continue;
         char c = ops[i][0];
         if (c == '(' || c == '[' || c == '{') {
             if (lx->n_brackets == TPL_MAX_NESTING) return fail(lx, "brackets are nested deeper than 64");
             lx->bracket[lx->n_brackets++] = c == '(' ? ')' : c == '[' ? ']' : '}';
-        } else if ((c == ')' || c == ']' || c == '}') &&
-                   (!lx->n_brackets || lx->bracket[--lx->n_brackets] != c))
+        } else if ((c == ')' || c == ']' || c == '}') && (!lx->n_brackets || lx->bracket[--lx->n_brackets] != c))
             return fail(lx, "a closing bracket without its opening one");
         mg_status st = push(lx, TOK_OP, piece(lx, lx->pos, lx->pos + strlen(ops[i])), NULL);
         lx->pos += strlen(ops[i]);
@@ -295,7 +297,9 @@ static mg_status run(lexer *lx) {
     mg_status st = MG_OK;
     while (!st && lx->pos < lx->n) {
         size_t open = lx->pos;
-        while (open + 1 < lx->n && !(lx->src[open] == '{' && strchr("{%#", lx->src[open + 1]) && lx->src[open + 1])) open++;
+        while (open + 1 < lx->n &&
+               !(lx->src[open] == '{' && strchr("{%#", lx->src[open + 1]) && lx->src[open + 1]))
+            open++;
         if (open + 1 >= lx->n) {
             st = push(lx, TOK_DATA, piece(lx, lx->pos, lx->n), NULL);
             break;

@@ -9,6 +9,7 @@
 
 #define METHOD(name) static tpl_value name(tpl_eval *ev, tpl_value v, const tpl_value *arg, const tpl_args *all)
 #define UNUSED (void)ev, (void)v, (void)arg, (void)all
+#define GIVE(value) return (UNUSED, (value))
 
 static bool given(tpl_value v) { return tpl_given(v) && v.kind != TPL_NONE; }
 
@@ -36,12 +37,12 @@ static tpl_value strip(tpl_eval *ev, tpl_value v, tpl_value chars, unsigned side
     tpl_str set = given(chars) ? string_arg(ev, chars) : (tpl_str){ .s = "" };
     return mg_tpl_burn(ev, v.s.n) ? tpl_string(mg_tpl_strip(v.s, sides, given(chars) ? &set : NULL)) : tpl_none();
 }
-METHOD(s_strip) { UNUSED; return strip(ev, v, arg[0], TPL_LEFT | TPL_RIGHT); }
-METHOD(s_lstrip) { UNUSED; return strip(ev, v, arg[0], TPL_LEFT); }
-METHOD(s_rstrip) { UNUSED; return strip(ev, v, arg[0], TPL_RIGHT); }
-METHOD(s_lower) { UNUSED; return as_filter(ev, v, "lower", all); }
-METHOD(s_upper) { UNUSED; return as_filter(ev, v, "upper", all); }
-METHOD(s_capitalize) { UNUSED; return as_filter(ev, v, "capitalize", all); }
+METHOD(s_strip) { GIVE(strip(ev, v, arg[0], TPL_LEFT | TPL_RIGHT)); }
+METHOD(s_lstrip) { GIVE(strip(ev, v, arg[0], TPL_LEFT)); }
+METHOD(s_rstrip) { GIVE(strip(ev, v, arg[0], TPL_RIGHT)); }
+METHOD(s_lower) { GIVE(as_filter(ev, v, "lower", all)); }
+METHOD(s_upper) { GIVE(as_filter(ev, v, "upper", all)); }
+METHOD(s_capitalize) { GIVE(as_filter(ev, v, "capitalize", all)); }
 
 /* str.title begins a word behind everything that is no letter. */
 METHOD(s_title) {
@@ -67,8 +68,8 @@ static tpl_value at_border(tpl_eval *ev, tpl_value v, tpl_value what, bool end) 
     }
     return tpl_bool(false);
 }
-METHOD(s_startswith) { UNUSED; return at_border(ev, v, arg[0], false); }
-METHOD(s_endswith) { UNUSED; return at_border(ev, v, arg[0], true); }
+METHOD(s_startswith) { GIVE(at_border(ev, v, arg[0], false)); }
+METHOD(s_endswith) { GIVE(at_border(ev, v, arg[0], true)); }
 
 METHOD(s_removeprefix) {
     UNUSED;
@@ -98,8 +99,8 @@ static size_t find_last(tpl_eval *ev, tpl_str s, tpl_str what) {
 static tpl_value place(tpl_str s, size_t at) {
     return tpl_int(at == SIZE_MAX ? -1 : (int64_t)mg_tpl_count(mg_tpl_sub(s, 0, at)));
 }
-METHOD(s_find) { UNUSED; return place(v.s, mg_tpl_find(v.s, string_arg(ev, arg[0]), 0)); }
-METHOD(s_rfind) { UNUSED; return place(v.s, find_last(ev, v.s, string_arg(ev, arg[0]))); }
+METHOD(s_find) { GIVE(place(v.s, mg_tpl_find(v.s, string_arg(ev, arg[0]), 0))); }
+METHOD(s_rfind) { GIVE(place(v.s, find_last(ev, v.s, string_arg(ev, arg[0])))); }
 METHOD(s_index) {
     UNUSED;
     tpl_value at = place(v.s, mg_tpl_find(v.s, string_arg(ev, arg[0]), 0));
@@ -127,8 +128,8 @@ static tpl_value partition(tpl_eval *ev, tpl_str s, tpl_str by, bool last) {
     if (at == SIZE_MAX) return last ? three(ev, nothing, nothing, s) : three(ev, s, nothing, nothing);
     return three(ev, mg_tpl_sub(s, 0, at), mg_tpl_sub(s, at, at + by.n), mg_tpl_sub(s, at + by.n, s.n));
 }
-METHOD(s_partition) { UNUSED; return partition(ev, v.s, string_arg(ev, arg[0]), false); }
-METHOD(s_rpartition) { UNUSED; return partition(ev, v.s, string_arg(ev, arg[0]), true); }
+METHOD(s_partition) { GIVE(partition(ev, v.s, string_arg(ev, arg[0]), false)); }
+METHOD(s_rpartition) { GIVE(partition(ev, v.s, string_arg(ev, arg[0]), true)); }
 
 /* Split at white space: runs count once, none at the ends. */
 static void split_space(tpl_eval *ev, tpl_list *l, tpl_str s, int64_t most) {
@@ -192,7 +193,7 @@ METHOD(s_splitlines) {
     if (!l) return tpl_none();
     for (size_t at = 0, end = 0; at < v.s.n && mg_tpl_burn(ev, 0); end = at) {
         int32_t c = mg_tpl_code(v.s, &at);
-        bool    breaks = (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
+        bool breaks = (c >= 10 && c <= 13) || (c >= 0x1c && c <= 0x1e) || c == 0x85 || c == 0x2028 || c == 0x2029;
         if (!breaks) continue;
         if (c == '\r' && at < v.s.n && v.s.s[at] == '\n') at++;
         mg_tpl_list_add(ev, l, tpl_string(mg_tpl_sub(v.s, begin, keep ? at : end)));
@@ -220,9 +221,10 @@ METHOD(s_format) {
     UNUSED;
     for (size_t i = 0; i < v.s.n && !ev->status; i++) {
         char c = v.s.s[i];
-        if ((c == '{' || c == '}') && i + 1 < v.s.n && v.s.s[i + 1] == c) i++;
+        if ((c == '{' || c == '}') && i + 1 < v.s.n && v.s.s[i + 1] == c)
+            i++;
         else if (c == '{') {
-            size_t    end = mg_tpl_find(v.s, mg_tpl_text("}"), i);
+            size_t end = mg_tpl_find(v.s, mg_tpl_text("}"), i);
             if (end == SIZE_MAX) return mg_tpl_fail(ev, "format: '{' without '}'");
             tpl_str          name = mg_tpl_sub(v.s, i + 1, end);
             const tpl_value *x = NULL;
@@ -247,18 +249,18 @@ static tpl_value all_are(tpl_value v, bool letters, bool numbers, bool space) {
     for (size_t at = 0; at < v.s.n;) {
         int32_t             c = mg_tpl_code(v.s, &at);
         utf8proc_category_t k = utf8proc_category(c);
-        bool ok = (letters && k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
+        bool                ok = (letters && k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_LO) ||
                   (numbers && k == UTF8PROC_CATEGORY_ND) || (space && mg_tpl_is_space(c));
         if (!ok) return tpl_bool(false);
     }
     return tpl_bool(v.s.n > 0);
 }
-METHOD(s_isalpha) { UNUSED; return all_are(v, true, false, false); }
-METHOD(s_isdigit) { UNUSED; return all_are(v, false, true, false); }
-METHOD(s_isalnum) { UNUSED; return all_are(v, true, true, false); }
-METHOD(s_isspace) { UNUSED; return all_are(v, false, false, true); }
-METHOD(s_islower) { UNUSED; return mg_tpl_call_row(ev, mg_tpl_test(mg_tpl_text("lower")), v, all); }
-METHOD(s_isupper) { UNUSED; return mg_tpl_call_row(ev, mg_tpl_test(mg_tpl_text("upper")), v, all); }
+METHOD(s_isalpha) { GIVE(all_are(v, true, false, false)); }
+METHOD(s_isdigit) { GIVE(all_are(v, false, true, false)); }
+METHOD(s_isalnum) { GIVE(all_are(v, true, true, false)); }
+METHOD(s_isspace) { GIVE(all_are(v, false, false, true)); }
+METHOD(s_islower) { GIVE(mg_tpl_call_row(ev, mg_tpl_test(mg_tpl_text("lower")), v, all)); }
+METHOD(s_isupper) { GIVE(mg_tpl_call_row(ev, mg_tpl_test(mg_tpl_text("upper")), v, all)); }
 
 static tpl_value pad(tpl_eval *ev, tpl_value v, tpl_value width, tpl_value with, bool left, const char *usual) {
     tpl_out o = { 0 };
@@ -269,10 +271,10 @@ static tpl_value pad(tpl_eval *ev, tpl_value v, tpl_value width, tpl_value with,
     if (left) mg_tpl_add(ev, &o, v.s);
     return tpl_string(mg_tpl_done(ev, &o));
 }
-METHOD(s_center) { UNUSED; return as_filter(ev, v, "center", all); }
-METHOD(s_ljust) { UNUSED; return pad(ev, v, arg[0], arg[1], false, " "); }
-METHOD(s_rjust) { UNUSED; return pad(ev, v, arg[0], arg[1], true, " "); }
-METHOD(s_zfill) { UNUSED; return pad(ev, v, arg[0], tpl_missing(), true, "0"); }
+METHOD(s_center) { GIVE(as_filter(ev, v, "center", all)); }
+METHOD(s_ljust) { GIVE(pad(ev, v, arg[0], arg[1], false, " ")); }
+METHOD(s_rjust) { GIVE(pad(ev, v, arg[0], arg[1], true, " ")); }
+METHOD(s_zfill) { GIVE(pad(ev, v, arg[0], tpl_missing(), true, "0")); }
 
 /* ---- mappings */
 
@@ -281,9 +283,9 @@ METHOD(d_get) {
     const tpl_value *m = mg_tpl_dict_get(ev, v.dict, arg[0]);
     return m ? *m : tpl_given(arg[1]) ? arg[1] : tpl_none();
 }
-METHOD(d_items) { UNUSED; return mg_tpl_dict_items(ev, v.dict, TPL_VIEW); }
-METHOD(d_keys) { UNUSED; return mg_tpl_dict_column(ev, v.dict, true, TPL_VIEW); }
-METHOD(d_values) { UNUSED; return mg_tpl_dict_column(ev, v.dict, false, TPL_VIEW); }
+METHOD(d_items) { GIVE(mg_tpl_dict_items(ev, v.dict, TPL_VIEW)); }
+METHOD(d_keys) { GIVE(mg_tpl_dict_column(ev, v.dict, true, TPL_VIEW)); }
+METHOD(d_values) { GIVE(mg_tpl_dict_column(ev, v.dict, false, TPL_VIEW)); }
 METHOD(d_copy) {
     tpl_dict *d = mg_tpl_dict_new(ev);
     UNUSED;
@@ -316,14 +318,11 @@ METHOD(l_count) {
     index_of(ev, v.list, arg[0], &count);
     return tpl_int(count);
 }
-METHOD(l_copy) { UNUSED; return as_filter(ev, v, "list", all); }
+METHOD(l_copy) { GIVE(as_filter(ev, v, "list", all)); }
 
 /* ---- the loop */
 
-METHOD(loop_cycle) {
-    UNUSED;
-    return all->n ? all->pos[v.loop->index % all->n] : mg_tpl_fail(ev, "cycle of nothing");
-}
+METHOD(loop_cycle) { GIVE(all->n ? all->pos[v.loop->index % all->n] : mg_tpl_fail(ev, "cycle of nothing")); }
 METHOD(loop_changed) {
     UNUSED;
     bool same = v.loop->has_changed && mg_tpl_equal(ev, v.loop->last_changed, arg[0]);
@@ -373,7 +372,9 @@ const tpl_row *mg_tpl_method(tpl_kind kind, tpl_str name) {
                                         { "items", "", d_items },
                                         { "keys", "", d_keys },
                                         { "values", "", d_values } };
-    static const tpl_row lists[] = { { "copy", "", l_copy }, { "count", "value", l_count }, { "index", "value", l_index } };
+    static const tpl_row lists[] = { { "copy", "", l_copy },
+                                     { "count", "value", l_count },
+                                     { "index", "value", l_index } };
     static const tpl_row loops[] = { { "changed", "value", loop_changed }, { "cycle", NULL, loop_cycle } };
     static const struct {
         const tpl_row *rows;

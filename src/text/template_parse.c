@@ -23,8 +23,8 @@ static tpl_node *block_until(parser *p, const char *const *ends);
 static tpl_node *fail(parser *p, const char *what) {
     if (p->status) return NULL;
     const tpl_token *k = p->at;
-    p->status = k->text.n ? mg_fail(p->err, MG_TEMPLATE, "%s: line %d: %s, found '%.*s'", p->t->name, k->line, what,
-                                    (int)(k->text.n < 60 ? k->text.n : 60), k->text.s)
+    p->status = k->text.n ? mg_fail(p->err, MG_TEMPLATE, "%s: line %d: %s, found '%.*s'", p->t->name, k->line,
+                                    what, (int)(k->text.n < 60 ? k->text.n : 60), k->text.s)
                           : mg_fail(p->err, MG_TEMPLATE, "%s: line %d: %s", p->t->name, k->line, what);
     return NULL;
 }
@@ -476,7 +476,7 @@ static void close_block(parser *p, const char *word) {
 
 static tpl_node *parse_if(parser *p) {
     static const char *const ends[] = { "elif", "else", "endif", NULL };
-    tpl_node *first = NULL, **place = &first;
+    tpl_node                *first = NULL, **place = &first;
     do {
         tpl_node *n = node(p, N_if);
         if (!n) return NULL;
@@ -499,7 +499,7 @@ static tpl_node *parse_if(parser *p) {
 
 static tpl_node *parse_for(parser *p) {
     static const char *const ends[] = { "else", "endfor", NULL };
-    tpl_node *n = node(p, N_for);
+    tpl_node                *n = node(p, N_for);
     if (!n) return NULL;
     n->a = target(p, false);
     if (!skip_word(p, "in")) return fail(p, "expected 'in'");
@@ -584,7 +584,7 @@ static tpl_node *parse_generation(parser *p) {
 
 static tpl_node *parse_with(parser *p) {
     static const char *const ends[] = { "endwith", NULL };
-    tpl_node *n = node(p, N_with), **end = n ? &n->named : NULL;
+    tpl_node                *n = node(p, N_with), **end = n ? &n->named : NULL;
     while (!p->status && p->at->kind != TOK_BLOCK_END) {
         if (n->named) expect_op(p, ",");
         tpl_node *to = target(p, false);
@@ -611,9 +611,15 @@ static tpl_node *statement(parser *p) {
         const char *word;
         tpl_node *(*parse)(parser *);
     } rows[] = {
-        { "if", parse_if },         { "for", parse_for },           { "set", parse_set },
-        { "macro", parse_macro },   { "filter", parse_filter_block }, { "generation", parse_generation },
-        { "with", parse_with },     { "break", parse_break },       { "continue", parse_continue },
+        { "if", parse_if },
+        { "for", parse_for },
+        { "set", parse_set },
+        { "macro", parse_macro },
+        { "filter", parse_filter_block },
+        { "generation", parse_generation },
+        { "with", parse_with },
+        { "break", parse_break },
+        { "continue", parse_continue },
     };
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         if (is_word(p, rows[i].word)) {

@@ -15,11 +15,11 @@
 
 enum {
     TPL_MAX_SOURCE = 4 << 20,
-    TPL_MAX_NESTING = 64,       /* brackets and blocks in each other, values in values */
-    TPL_MAX_MACRO_DEPTH = 64,   /* macros that call macros */
-    TPL_MAX_DEPTH = 1000,       /* all recursion of one rendering: keeps the C stack below 1 MiB */
+    TPL_MAX_NESTING = 64,     /* brackets and blocks in each other, values in values */
+    TPL_MAX_MACRO_DEPTH = 64, /* macros that call macros */
+    TPL_MAX_DEPTH = 1000,     /* all recursion of one rendering: keeps the C stack below 1 MiB */
     TPL_MAX_RANGE = 10000,
-    TPL_MAX_TEXT = 64 << 20,    /* bytes of one string, and so of the output */
+    TPL_MAX_TEXT = 64 << 20, /* bytes of one string, and so of the output */
     TPL_FUEL = 1000000,
 };
 #define TPL_MAX_ARENA ((size_t)512 << 20)
@@ -45,9 +45,10 @@ typedef struct tpl_str {
 } tpl_str;
 
 /* ---- values */
-#define TPL_KINDS(K)                                                                                            \
-    K(UNDEFINED) K(NONE) K(BOOL) K(INT) K(FLOAT) K(STRING) K(LIST) K(TUPLE) K(ITERATOR) K(VIEW) K(RANGE)        \
-    K(DICT) K(NAMESPACE) K(LOOP) K(MACRO) K(FUNCTION)
+#define TPL_KINDS(K)                                                                                             \
+    K(UNDEFINED)                                                                                                 \
+    K(NONE) K(BOOL) K(INT) K(FLOAT) K(STRING) K(LIST) K(TUPLE) K(ITERATOR) K(VIEW) K(RANGE) K(DICT) K(NAMESPACE) \
+        K(LOOP) K(MACRO) K(FUNCTION)
 typedef enum tpl_kind {
 #define K(name) TPL_##name,
     TPL_KINDS(K)
@@ -81,8 +82,8 @@ typedef struct tpl_value {
 struct tpl_list {
     tpl_value  *item;
     size_t      n, cap;
-    yyjson_val *json; /* not yet turned into items */
-    uint8_t     mark; /* of the strings in it */
+    yyjson_val *json;  /* not yet turned into items */
+    uint8_t     mark;  /* of the strings in it */
     bool        spent; /* an ITERATOR that was walked over */
 };
 struct tpl_dict {
@@ -108,8 +109,8 @@ typedef struct tpl_args {
 } tpl_args;
 
 /* Filters, tests, methods and global functions are rows of this kind.  `params` names the parameters, separated by
- * commas, '?' behind one that may be missing (it then arrives as UNDEFINED without a name); at most TPL_MAX_PARAMS.
- * NULL: the function looks at `all` itself. */
+ * commas, '?' behind one that may be missing (it then arrives as UNDEFINED without a name); at most
+ * TPL_MAX_PARAMS. NULL: the function looks at `all` itself. */
 enum { TPL_MAX_PARAMS = 6 };
 typedef tpl_value (*tpl_fn)(tpl_eval *ev, tpl_value self, const tpl_value *arg, const tpl_args *all);
 typedef struct tpl_row {
@@ -128,8 +129,17 @@ const tpl_row *mg_tpl_find_row(const tpl_row *rows, size_t n, tpl_str name);
 
 /* ---- tokens and tree */
 typedef enum tpl_token_kind {
-    TOK_END, TOK_DATA, TOK_PRINT_BEGIN, TOK_PRINT_END, TOK_BLOCK_BEGIN, TOK_BLOCK_END,
-    TOK_NAME, TOK_STRING, TOK_INT, TOK_FLOAT, TOK_OP,
+    TOK_END,
+    TOK_DATA,
+    TOK_PRINT_BEGIN,
+    TOK_PRINT_END,
+    TOK_BLOCK_BEGIN,
+    TOK_BLOCK_END,
+    TOK_NAME,
+    TOK_STRING,
+    TOK_INT,
+    TOK_FLOAT,
+    TOK_OP,
 } tpl_token_kind;
 typedef struct tpl_token {
     tpl_token_kind kind;
@@ -220,29 +230,29 @@ static inline tpl_value tpl_missing(void) { return (tpl_value){ .kind = TPL_UNDE
 static inline bool      tpl_given(tpl_value v) { return v.kind != TPL_UNDEFINED || v.s.s; }
 static inline tpl_value tpl_listy(tpl_kind kind, tpl_list *l) { return (tpl_value){ .kind = kind, .list = l }; }
 static inline bool      tpl_is_number(tpl_value v) {
-    return v.kind == TPL_BOOL || v.kind == TPL_INT || v.kind == TPL_FLOAT;
+         return v.kind == TPL_BOOL || v.kind == TPL_INT || v.kind == TPL_FLOAT;
 }
 static inline bool tpl_is_sequence(tpl_value v) {
     return v.kind == TPL_LIST || v.kind == TPL_TUPLE || v.kind == TPL_RANGE;
 }
 static inline double tpl_number(tpl_value v) { return v.kind == TPL_FLOAT ? v.f : (double)v.i; }
 
-const char *mg_tpl_kind_name(tpl_value v);
-tpl_value   mg_tpl_from_json(tpl_eval *ev, yyjson_val *v, uint8_t mark);
-tpl_list   *mg_tpl_list_new(tpl_eval *ev);
-bool        mg_tpl_list_add(tpl_eval *ev, tpl_list *l, tpl_value v);
-bool        mg_tpl_list_ready(tpl_eval *ev, tpl_list *l); /* items are there */
-tpl_dict   *mg_tpl_dict_new(tpl_eval *ev);
-bool        mg_tpl_dict_ready(tpl_eval *ev, tpl_dict *d);
-bool        mg_tpl_dict_put(tpl_eval *ev, tpl_dict *d, tpl_value key, tpl_value v);
+const char      *mg_tpl_kind_name(tpl_value v);
+tpl_value        mg_tpl_from_json(tpl_eval *ev, yyjson_val *v, uint8_t mark);
+tpl_list        *mg_tpl_list_new(tpl_eval *ev);
+bool             mg_tpl_list_add(tpl_eval *ev, tpl_list *l, tpl_value v);
+bool             mg_tpl_list_ready(tpl_eval *ev, tpl_list *l); /* items are there */
+tpl_dict        *mg_tpl_dict_new(tpl_eval *ev);
+bool             mg_tpl_dict_ready(tpl_eval *ev, tpl_dict *d);
+bool             mg_tpl_dict_put(tpl_eval *ev, tpl_dict *d, tpl_value key, tpl_value v);
 const tpl_value *mg_tpl_dict_get(tpl_eval *ev, tpl_dict *d, tpl_value key);
-tpl_value   mg_tpl_dict_items(tpl_eval *ev, tpl_dict *d, tpl_kind kind);
-tpl_value   mg_tpl_dict_column(tpl_eval *ev, tpl_dict *d, bool keys, tpl_kind kind);
+tpl_value        mg_tpl_dict_items(tpl_eval *ev, tpl_dict *d, tpl_kind kind);
+tpl_value        mg_tpl_dict_column(tpl_eval *ev, tpl_dict *d, bool keys, tpl_kind kind);
 
-bool mg_tpl_truth(tpl_eval *ev, tpl_value v);
-bool mg_tpl_equal(tpl_eval *ev, tpl_value a, tpl_value b);
-int  mg_tpl_order(tpl_eval *ev, tpl_value a, tpl_value b); /* <0, 0, >0; fails for what has no order */
-bool mg_tpl_contains(tpl_eval *ev, tpl_value box, tpl_value v);
+bool      mg_tpl_truth(tpl_eval *ev, tpl_value v);
+bool      mg_tpl_equal(tpl_eval *ev, tpl_value a, tpl_value b);
+int       mg_tpl_order(tpl_eval *ev, tpl_value a, tpl_value b); /* <0, 0, >0; fails for what has no order */
+bool      mg_tpl_contains(tpl_eval *ev, tpl_value box, tpl_value v);
 tpl_value mg_tpl_length(tpl_eval *ev, tpl_value v);
 /* What a for loop walks over, as a list; spends iterators.  NULL: failed. */
 tpl_list *mg_tpl_iterate(tpl_eval *ev, tpl_value v);
@@ -253,38 +263,38 @@ tpl_value mg_tpl_slice(tpl_eval *ev, tpl_value v, const tpl_value bound[3]);
 tpl_value mg_tpl_path(tpl_eval *ev, tpl_value v, tpl_value path);
 
 /* ---- template_string.c */
-tpl_str  mg_tpl_text(const char *literal);                 /* template text, borrowed */
+tpl_str            mg_tpl_text(const char *literal); /* template text, borrowed */
 static inline bool tpl_same(tpl_str a, const char *b, size_t n) {
     return a.n == n && (n == 0 || !__builtin_memcmp(a.s, b, n));
 }
 #define TPL_IS(str, literal) tpl_same(str, literal, sizeof literal - 1)
-tpl_str  mg_tpl_sub(tpl_str s, size_t begin, size_t end);  /* by bytes */
-bool     mg_tpl_add(tpl_eval *ev, tpl_out *o, tpl_str s);
-bool     mg_tpl_add_text(tpl_eval *ev, tpl_out *o, const char *literal);
-bool     mg_tpl_add_code(tpl_eval *ev, tpl_out *o, int32_t code, uint8_t mark);
-tpl_str  mg_tpl_done(tpl_eval *ev, tpl_out *o);
+tpl_str   mg_tpl_sub(tpl_str s, size_t begin, size_t end); /* by bytes */
+bool      mg_tpl_add(tpl_eval *ev, tpl_out *o, tpl_str s);
+bool      mg_tpl_add_text(tpl_eval *ev, tpl_out *o, const char *literal);
+bool      mg_tpl_add_code(tpl_eval *ev, tpl_out *o, int32_t code, uint8_t mark);
+tpl_str   mg_tpl_done(tpl_eval *ev, tpl_out *o);
 tpl_value mg_tpl_join2(tpl_eval *ev, tpl_str a, tpl_str b); /* with the rules of Markup */
-tpl_str  mg_tpl_escape(tpl_eval *ev, tpl_str s);
-int32_t  mg_tpl_code(tpl_str s, size_t *at);               /* code point at *at, moves on */
-size_t   mg_tpl_count(tpl_str s);                          /* code points */
-size_t   mg_tpl_offset(tpl_str s, size_t code_points);     /* bytes of the first so many */
-bool     mg_tpl_is_space(int32_t code);
+tpl_str   mg_tpl_escape(tpl_eval *ev, tpl_str s);
+int32_t   mg_tpl_code(tpl_str s, size_t *at);           /* code point at *at, moves on */
+size_t    mg_tpl_count(tpl_str s);                      /* code points */
+size_t    mg_tpl_offset(tpl_str s, size_t code_points); /* bytes of the first so many */
+bool      mg_tpl_is_space(int32_t code);
 enum { TPL_LEFT = 1, TPL_RIGHT = 2 };
-tpl_str  mg_tpl_strip(tpl_str s, unsigned sides, const tpl_str *chars); /* chars NULL: white space */
-size_t   mg_tpl_find(tpl_str s, tpl_str what, size_t from); /* SIZE_MAX: not there */
+tpl_str mg_tpl_strip(tpl_str s, unsigned sides, const tpl_str *chars); /* chars NULL: white space */
+size_t  mg_tpl_find(tpl_str s, tpl_str what, size_t from);             /* SIZE_MAX: not there */
 /* str() and repr() of Python, appended. */
-bool     mg_tpl_print(tpl_eval *ev, tpl_out *o, tpl_value v);
-bool     mg_tpl_repr(tpl_eval *ev, tpl_out *o, tpl_value v, int depth);
-tpl_str  mg_tpl_str(tpl_eval *ev, tpl_value v);
+bool    mg_tpl_print(tpl_eval *ev, tpl_out *o, tpl_value v);
+bool    mg_tpl_repr(tpl_eval *ev, tpl_out *o, tpl_value v, int depth);
+tpl_str mg_tpl_str(tpl_eval *ev, tpl_value v);
 typedef struct tpl_json_style {
     bool    ascii, sort_keys, pretty;
     tpl_str indent, comma, colon;
 } tpl_json_style;
-bool     mg_tpl_json(tpl_eval *ev, tpl_out *o, tpl_value v, const tpl_json_style *style, int depth);
+bool mg_tpl_json(tpl_eval *ev, tpl_out *o, tpl_value v, const tpl_json_style *style, int depth);
 /* Python's "%" on strings: %s %d %i %r %f %.Nf %%. */
 tpl_value mg_tpl_percent(tpl_eval *ev, tpl_str format, const tpl_value *arg, size_t n);
 /* Each code point through utf8proc's simple mapping. */
-tpl_str  mg_tpl_map_case(tpl_eval *ev, tpl_str s, int32_t (*map)(int32_t));
+tpl_str   mg_tpl_map_case(tpl_eval *ev, tpl_str s, int32_t (*map)(int32_t));
 tpl_value mg_tpl_replace(tpl_eval *ev, tpl_str s, tpl_str old, tpl_str new_text, int64_t count);
 
 #endif

@@ -29,7 +29,7 @@ static bool reserve(tpl_eval *ev, tpl_out *o, size_t more) {
         return false;
     }
     if (need <= o->cap) return true;
-    size_t   cap = o->cap ? o->cap : 32;
+    size_t cap = o->cap ? o->cap : 32;
     while (cap < need) cap *= 2;
     char    *s = mg_tpl_alloc(&ev->arena, cap, 2); /* the marks lie behind the bytes */
     uint8_t *mark = (uint8_t *)s + cap;
@@ -122,7 +122,8 @@ tpl_str mg_tpl_escape(tpl_eval *ev, tpl_str s) {
 
 int32_t mg_tpl_code(tpl_str s, size_t *at) {
     utf8proc_int32_t code;
-    utf8proc_ssize_t n = utf8proc_iterate((const utf8proc_uint8_t *)s.s + *at, (utf8proc_ssize_t)(s.n - *at), &code);
+    utf8proc_ssize_t n =
+        utf8proc_iterate((const utf8proc_uint8_t *)s.s + *at, (utf8proc_ssize_t)(s.n - *at), &code);
     if (n < 1) { /* never in checked text; one byte then, so that every walk ends */
         code = 0xfffd;
         n = 1;
@@ -261,9 +262,9 @@ static bool repr_string(tpl_eval *ev, tpl_out *o, tpl_str s) {
     char quotes[2] = { quote, 0 }, text[16];
     mg_tpl_add_text(ev, o, quotes);
     for (size_t at = 0; at < s.n && !ev->status;) {
-        size_t  begin = at;
-        uint8_t mark = s.mark ? s.mark[at] : s.all;
-        int32_t c = mg_tpl_code(s, &at);
+        size_t      begin = at;
+        uint8_t     mark = s.mark ? s.mark[at] : s.all;
+        int32_t     c = mg_tpl_code(s, &at);
         const char *simple = c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : c == '\\' ? "\\\\" : NULL;
         if (c == quote)
             snprintf(text, sizeof text, "\\%c", quote);
@@ -335,11 +336,11 @@ static bool repr_never(tpl_eval *ev, tpl_out *o, tpl_value v, int depth) {
 
 bool mg_tpl_repr(tpl_eval *ev, tpl_out *o, tpl_value v, int depth) {
     static bool (*const repr[TPL_N_KINDS])(tpl_eval *, tpl_out *, tpl_value, int) = {
-        [TPL_UNDEFINED] = repr_undefined, [TPL_NONE] = repr_none,     [TPL_BOOL] = repr_bool,
-        [TPL_INT] = repr_number,          [TPL_FLOAT] = repr_number,  [TPL_STRING] = repr_str,
-        [TPL_LIST] = repr_list,           [TPL_TUPLE] = repr_list,    [TPL_DICT] = repr_map,
-        [TPL_ITERATOR] = repr_never,      [TPL_VIEW] = repr_never,    [TPL_RANGE] = repr_never,
-        [TPL_NAMESPACE] = repr_never,     [TPL_LOOP] = repr_never,    [TPL_MACRO] = repr_never,
+        [TPL_UNDEFINED] = repr_undefined, [TPL_NONE] = repr_none,    [TPL_BOOL] = repr_bool,
+        [TPL_INT] = repr_number,          [TPL_FLOAT] = repr_number, [TPL_STRING] = repr_str,
+        [TPL_LIST] = repr_list,           [TPL_TUPLE] = repr_list,   [TPL_DICT] = repr_map,
+        [TPL_ITERATOR] = repr_never,      [TPL_VIEW] = repr_never,   [TPL_RANGE] = repr_never,
+        [TPL_NAMESPACE] = repr_never,     [TPL_LOOP] = repr_never,   [TPL_MACRO] = repr_never,
         [TPL_FUNCTION] = repr_never,
     };
     if (depth > TPL_MAX_NESTING) mg_tpl_fail(ev, "a value is nested deeper than %d", TPL_MAX_NESTING);
@@ -365,16 +366,17 @@ static bool json_string(tpl_eval *ev, tpl_out *o, tpl_str s, bool ascii) {
     mg_tpl_add_text(ev, o, "\"");
     for (size_t at = 0; at < s.n && !ev->status;) {
         static const char from[] = "\"\\\n\r\t\f\b", to[] = "\"\\nrtfb";
-        size_t  begin = at;
-        uint8_t mark = s.mark ? s.mark[at] : s.all;
-        int32_t c = mg_tpl_code(s, &at);
-        const char *simple = c && c < 128 ? strchr(from, c) : NULL;
+        size_t            begin = at;
+        uint8_t           mark = s.mark ? s.mark[at] : s.all;
+        int32_t           c = mg_tpl_code(s, &at);
+        const char       *simple = c && c < 128 ? strchr(from, c) : NULL;
         if (simple)
             snprintf(text, sizeof text, "\\%c", to[simple - from]);
         else if (c < 0x20 || (ascii && c > 0x7e && c < 0x10000 && c != 0x7f))
             snprintf(text, sizeof text, "\\u%04x", (unsigned)c);
         else if (ascii && c >= 0x10000)
-            snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd7c0 + ((unsigned)c >> 10), 0xdc00 + ((unsigned)c & 0x3ff));
+            snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd7c0 + ((unsigned)c >> 10),
+                     0xdc00 + ((unsigned)c & 0x3ff));
         else {
             mg_tpl_add(ev, o, mg_tpl_sub(s, begin, at));
             continue;

@@ -9,8 +9,8 @@
 
 const char *mg_tpl_kind_name(tpl_value v) {
     static const char *const name[TPL_N_KINDS] = {
-        "undefined value", "None", "boolean", "integer", "float", "string", "list", "tuple", "iterator",
-        "view of a mapping", "range", "mapping", "namespace", "loop", "macro", "function",
+        "undefined value",   "None",  "boolean", "integer",   "float", "string", "list",     "tuple", "iterator",
+        "view of a mapping", "range", "mapping", "namespace", "loop",  "macro",  "function",
     };
     return name[v.kind];
 }
@@ -34,7 +34,8 @@ tpl_value mg_tpl_from_json(tpl_eval *ev, yyjson_val *v, uint8_t mark) {
     if (yyjson_is_bool(v)) return tpl_bool(yyjson_get_bool(v));
     if (yyjson_is_real(v)) return tpl_float(yyjson_get_real(v));
     if (yyjson_is_uint(v) && yyjson_get_uint(v) > INT64_MAX)
-        return mg_tpl_fail(ev, "the integer %llu does not fit into 63 bits", (unsigned long long)yyjson_get_uint(v));
+        return mg_tpl_fail(ev, "the integer %llu does not fit into 63 bits",
+                           (unsigned long long)yyjson_get_uint(v));
     if (yyjson_is_int(v)) return tpl_int(yyjson_get_sint(v));
     if (yyjson_is_arr(v)) {
         tpl_list *l = mg_tpl_list_new(ev);
@@ -95,7 +96,8 @@ bool mg_tpl_list_ready(tpl_eval *ev, tpl_list *l) {
     if (!l->item) return mg_tpl_no_memory(ev), false;
     yyjson_arr_iter it = yyjson_arr_iter_with(json);
     yyjson_val     *v;
-    for (size_t i = 0; i < l->n && (v = yyjson_arr_iter_next(&it)); i++) l->item[i] = mg_tpl_from_json(ev, v, l->mark);
+    for (size_t i = 0; i < l->n && (v = yyjson_arr_iter_next(&it)); i++)
+        l->item[i] = mg_tpl_from_json(ev, v, l->mark);
     return !ev->status;
 }
 
@@ -191,7 +193,8 @@ static bool equal_dicts(tpl_eval *ev, tpl_dict *a, tpl_dict *b, int depth) {
 }
 
 static bool equal(tpl_eval *ev, tpl_value a, tpl_value b, int depth) {
-    if (depth > TPL_MAX_NESTING) return mg_tpl_fail(ev, "a value is nested deeper than %d", TPL_MAX_NESTING), false;
+    if (depth > TPL_MAX_NESTING)
+        return mg_tpl_fail(ev, "a value is nested deeper than %d", TPL_MAX_NESTING), false;
     if (depth && !mg_tpl_burn(ev, 0)) return false;
     if (tpl_is_number(a) && tpl_is_number(b)) {
         if (a.kind != TPL_FLOAT && b.kind != TPL_FLOAT) return a.i == b.i;
@@ -291,9 +294,15 @@ static tpl_value loop_attr(tpl_eval *ev, tpl_loop *l, tpl_str name) {
         const char *name;
         tpl_value   value;
     } rows[] = {
-        { "index", tpl_int(i + 1) },    { "index0", tpl_int(i) },          { "first", tpl_bool(i == 0) },
-        { "last", tpl_bool(i + 1 == n) }, { "length", tpl_int(n) },        { "revindex", tpl_int(n - i) },
-        { "revindex0", tpl_int(n - i - 1) }, { "depth", tpl_int(l->depth) }, { "depth0", tpl_int(l->depth - 1) },
+        { "index", tpl_int(i + 1) },
+        { "index0", tpl_int(i) },
+        { "first", tpl_bool(i == 0) },
+        { "last", tpl_bool(i + 1 == n) },
+        { "length", tpl_int(n) },
+        { "revindex", tpl_int(n - i) },
+        { "revindex0", tpl_int(n - i - 1) },
+        { "depth", tpl_int(l->depth) },
+        { "depth0", tpl_int(l->depth - 1) },
         { "previtem", i ? l->item[i - 1] : tpl_undefined(name) },
         { "nextitem", i + 1 < n ? l->item[i + 1] : tpl_undefined(name) },
     };
@@ -369,7 +378,7 @@ tpl_value mg_tpl_item(tpl_eval *ev, tpl_value v, tpl_value key) {
 tpl_value mg_tpl_path(tpl_eval *ev, tpl_value v, tpl_value path) {
     if (path.kind != TPL_STRING) return mg_tpl_item(ev, v, path);
     for (size_t begin = 0; begin <= path.s.n && !ev->status;) {
-        size_t  end = mg_tpl_find(path.s, mg_tpl_text("."), begin);
+        size_t end = mg_tpl_find(path.s, mg_tpl_text("."), begin);
         if (end == SIZE_MAX) end = path.s.n;
         tpl_str   part = mg_tpl_sub(path.s, begin, end);
         tpl_value key = tpl_string(part);
@@ -406,7 +415,7 @@ static int64_t clamp(int64_t i, int64_t n, int64_t low, int64_t high) {
 static tpl_value slice_string(tpl_eval *ev, tpl_str s, int64_t begin, int64_t end, int64_t step) {
     tpl_out o = { 0 };
     if (step == 1) {
-        size_t b = mg_tpl_offset(s, (size_t)begin);
+        size_t  b = mg_tpl_offset(s, (size_t)begin);
         tpl_str rest = mg_tpl_sub(s, b, s.n);
         return tpl_string(mg_tpl_sub(rest, 0, end > begin ? mg_tpl_offset(rest, (size_t)(end - begin)) : 0));
     }
@@ -428,7 +437,8 @@ tpl_value mg_tpl_slice(tpl_eval *ev, tpl_value v, const tpl_value bound[3]) {
     if (step < -n - 1) step = -n - 1;
     begin = bound_of(ev, bound[0], &begin) ? clamp(begin, n, step > 0 ? 0 : -1, step > 0 ? n : n - 1)
                                            : (step > 0 ? 0 : n - 1);
-    end = bound_of(ev, bound[1], &end) ? clamp(end, n, step > 0 ? 0 : -1, step > 0 ? n : n - 1) : (step > 0 ? n : -1);
+    end = bound_of(ev, bound[1], &end) ? clamp(end, n, step > 0 ? 0 : -1, step > 0 ? n : n - 1)
+                                       : (step > 0 ? n : -1);
     if (ev->status || !mg_tpl_burn(ev, v.kind == TPL_STRING ? v.s.n : 0)) return tpl_none();
     if (v.kind == TPL_STRING) return slice_string(ev, v.s, begin, end, step);
     tpl_list *out = mg_tpl_list_new(ev);

@@ -13,8 +13,10 @@ typedef struct {
     mg_chat       chat;
 } model_text;
 
-/* `tokenizer`: a folder of ref/tokenizers; `chat_template`: a built-in's name, a path below chat-templates, or NULL. */
-static inline model_text open_model_text(const char *tokenizer, const char *chat_template, const char *bos, const char *eos) {
+/* `tokenizer`: a folder of ref/tokenizers; `chat_template`: a built-in's name, a path below chat-templates, or
+ * NULL. */
+static inline model_text open_model_text(const char *tokenizer, const char *chat_template, const char *bos,
+                                         const char *eos) {
     model_text m = { 0 };
     mg_error   err;
     char       path[300];
@@ -57,7 +59,8 @@ static inline void trained_text(const mg_sample *s, const mg_tokenizer *t, mg_bu
     mg_buf_add(out, "", 0);
 }
 
-static inline mg_status sample_of(mg_sample *out, const char *json, const mg_data_options *o, const model_text *m, mg_error *err) {
+static inline mg_status sample_of(mg_sample *out, const char *json, const mg_data_options *o, const model_text *m,
+                                  mg_error *err) {
     mg_json j = { 0 };
     assert_ok(mg_json_parse(&j, json, strlen(json), "row", err), *err);
     mg_status st = mg_sample_from_json(out, j.root, o, &m->chat, err);
@@ -66,7 +69,8 @@ static inline mg_status sample_of(mg_sample *out, const char *json, const mg_dat
 }
 
 /* A record's trained text is `wanted`. */
-static inline void assert_trains_with(const mg_data_options *o, const model_text *m, const char *json, const char *wanted) {
+static inline void assert_trains_with(const mg_data_options *o, const model_text *m, const char *json,
+                                      const char *wanted) {
     mg_sample s = { 0 };
     mg_error  err;
     mg_buf    text = { 0 };

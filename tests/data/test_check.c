@@ -3,13 +3,14 @@
 
 #include "data/check.h"
 
-static const char text[] = "{\"instruction\":\"q1\",\"output\":\"a\"}\n"
-                           "{\"instruction\":\"q1\",\"output\":\"a \"}\n"  /* the same but for a blank */
-                           "{\"instruction\":\"q1\",\"output\":\"b\"}\n"   /* contradiction */
-                           "{\"instruction\":\"q2\",\"output\":\"\"}\n"
-                           "{\"instruction\":\"q3\",\"output\":\" q3\"}\n"
-                           "nonsense\n"
-                           "{\"instruction\":\"q4\",\"output\":\"one two three four five six seven eight nine ten\"}\n";
+static const char text[] =
+    "{\"instruction\":\"q1\",\"output\":\"a\"}\n"
+    "{\"instruction\":\"q1\",\"output\":\"a \"}\n" /* the same but for a blank */
+    "{\"instruction\":\"q1\",\"output\":\"b\"}\n"  /* contradiction */
+    "{\"instruction\":\"q2\",\"output\":\"\"}\n"
+    "{\"instruction\":\"q3\",\"output\":\" q3\"}\n"
+    "nonsense\n"
+    "{\"instruction\":\"q4\",\"output\":\"one two three four five six seven eight nine ten\"}\n";
 
 static void findings_are_counted_and_named(void **state) {
     (void)state;

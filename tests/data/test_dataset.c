@@ -88,20 +88,29 @@ static void preference_files_say_where_they_belong(void **state) {
     mg_data_options o = usual_options();
     mg_dataset      d = { 0 };
     mg_error        err;
-    assert_fails(mg_dataset_load(&d, ref_path("data/formats-en/dpo_en_demo.json"), &o, &gemma.chat, &err), err, MG_DATA, "dpo");
+    assert_fails(mg_dataset_load(&d, ref_path("data/formats-en/dpo_en_demo.json"), &o, &gemma.chat, &err), err,
+                 MG_DATA, "dpo");
 }
 
 /* ---- formats */
 
 static void formats_give_the_same(void **state) {
     (void)state;
-    static const struct { const char *name, *text; } rows[] = {
-        { "a.jsonl", "{\"instruction\":\"q\",\"input\":\"\",\"output\":\"東京\"}\n\n{\"instruction\":\"r\",\"input\":\"i\\nj\",\"output\":\"a,\\\"b\\\"\"}" },
-        { "a.jsonl", "\xef\xbb\xbf{\"instruction\":\"q\",\"input\":\"\",\"output\":\"東京\"}\r\n{\"instruction\":\"r\",\"input\":\"i\\nj\",\"output\":\"a,\\\"b\\\"\"}\r\n" },
-        { "a.json", " [ {\"instruction\":\"q\",\"input\":\"\",\"output\":\"東京\"},\n{\"instruction\":\"r\",\"input\":\"i\\nj\",\"output\":\"a,\\\"b\\\"\"}]" },
-        { "a.json", "{\"instruction\":\"q\",\"input\":\"\",\"output\":\"東京\"}\n{\"instruction\":\"r\",\"input\":\"i\\nj\",\"output\":\"a,\\\"b\\\"\"}\n" },
+    static const struct {
+        const char *name, *text;
+    } rows[] = {
+        { "a.jsonl", "{\"instruction\":\"q\",\"input\":\"\",\"output\":\"東京\"}\n\n{\"instruction\":\"r\","
+                     "\"input\":\"i\\nj\",\"output\":\"a,\\\"b\\\"\"}" },
+        { "a.jsonl", "\xef\xbb\xbf{\"instruction\":\"q\",\"input\":\"\",\"output\":\"東京\"}\r\n{\"instruction\":"
+                     "\"r\",\"input\":\"i\\nj\",\"output\":\"a,\\\"b\\\"\"}\r\n" },
+        { "a.json", " [ "
+                    "{\"instruction\":\"q\",\"input\":\"\",\"output\":\"東京\"},\n{\"instruction\":\"r\","
+                    "\"input\":\"i\\nj\",\"output\":\"a,\\\"b\\\"\"}]" },
+        { "a.json", "{\"instruction\":\"q\",\"input\":\"\",\"output\":\"東京\"}\n{\"instruction\":\"r\",\"input\":"
+                    "\"i\\nj\",\"output\":\"a,\\\"b\\\"\"}\n" },
         { "a.csv", "instruction,input,output\nq,,東京\nr,\"i\nj\",\"a,\"\"b\"\"\"\n" },
-        { "a.csv", "\xef\xbb\xbf" "instruction,input,output\r\nq,,東京\r\nr,\"i\nj\",\"a,\"\"b\"\"\"" },
+        { "a.csv", "\xef\xbb\xbf"
+                   "instruction,input,output\r\nq,,東京\r\nr,\"i\nj\",\"a,\"\"b\"\"\"" },
         { "a.csv", "instruction;input;output\nq;;東京\nr;\"i\nj\";\"a,\"\"b\"\"\"\n" },
         { "a.tsv", "instruction\tinput\toutput\nq\t\t東京\nr\t\"i\nj\"\t\"a,\"\"b\"\"\"\n" },
     };
@@ -119,8 +128,12 @@ static void formats_give_the_same(void **state) {
 
 static void other_encodings(void **state) {
     (void)state;
-    static const struct { const char *iconv_name, *bom, *encoding; } rows[] = {
-        { "CP932", "", "cp932" }, { "UTF-16LE", "\xff\xfe", "UTF-16" }, { "UTF-16BE", "\xfe\xff", "UTF-16" },
+    static const struct {
+        const char *iconv_name, *bom, *encoding;
+    } rows[] = {
+        { "CP932", "", "cp932" },
+        { "UTF-16LE", "\xff\xfe", "UTF-16" },
+        { "UTF-16BE", "\xfe\xff", "UTF-16" },
     };
     static const char text[] = "prompt,completion\n\"①髙い山は?\",富士山です。ソ表\n二つ目,はい～\n";
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -143,10 +156,10 @@ static void other_encodings(void **state) {
 static void folders_have_parts(void **state) {
     (void)state;
     static const char train[] = "{\"prompt\":\"a\",\"completion\":\"b\"}\n";
-    char      *folder = make_temp_folder();
-    mg_data_options o = usual_options();
-    mg_dataset d = { 0 };
-    mg_error   err;
+    char             *folder = make_temp_folder();
+    mg_data_options   o = usual_options();
+    mg_dataset        d = { 0 };
+    mg_error          err;
     assert_fails(mg_dataset_load(&d, folder, &o, &gemma.chat, &err), err, MG_NOTFOUND, "train.jsonl");
     write_file(folder, "train.jsonl", train, sizeof train - 1);
     assert_ok(mg_dataset_load(&d, folder, &o, &gemma.chat, &err), err);
@@ -163,9 +176,10 @@ static void folders_have_parts(void **state) {
 
 static void bad_lines_are_named(void **state) {
     (void)state;
-    static const char text[] = "{\"prompt\":\"a\",\"completion\":\"b\"}\nnot json\n{\"prompt\":\"a\",\"completion\":\"c\"}\n"
-                               "{\"text\":\"other form\"}\n[1]\n{\"prompt\":\"x\xff\",\"completion\":\"y\"}\n"
-                               "{\"prompt\":\"a\",\"prompt\":\"a\",\"completion\":\"b\"}\n";
+    static const char text[] =
+        "{\"prompt\":\"a\",\"completion\":\"b\"}\nnot json\n{\"prompt\":\"a\",\"completion\":\"c\"}\n"
+        "{\"text\":\"other form\"}\n[1]\n{\"prompt\":\"x\xff\",\"completion\":\"y\"}\n"
+        "{\"prompt\":\"a\",\"prompt\":\"a\",\"completion\":\"b\"}\n";
     mg_data_options o = dropping();
     mg_dataset      d = load_text("t.jsonl", text, sizeof text - 1, &o);
     assert_int_equal(d.read, 7);
@@ -181,8 +195,8 @@ static void bad_lines_are_named(void **state) {
     o.on_bad_line = MG_TROUBLE_REFUSE;
     char    *folder = make_temp_folder();
     mg_error err;
-    assert_fails(mg_dataset_load(&d, write_file(folder, "t.jsonl", text, sizeof text - 1), &o, &gemma.chat, &err), err, MG_DATA,
-                 "t.jsonl:2: record: not valid JSON");
+    assert_fails(mg_dataset_load(&d, write_file(folder, "t.jsonl", text, sizeof text - 1), &o, &gemma.chat, &err),
+                 err, MG_DATA, "t.jsonl:2: record: not valid JSON");
     assert_null(d.sample);
     remove_temp_folder(folder);
 }
@@ -235,9 +249,10 @@ static void long_lines_are_refused(void **state) {
     free(text);
 }
 
-static const char lengths[] = "{\"prompt\":\"a\",\"completion\":\"b\"}\n"
-                              "{\"prompt\":\"a\",\"completion\":\"one two three four five six seven eight nine ten\"}\n"
-                              "{\"prompt\":\"one two three four five six seven eight nine ten\",\"completion\":\"b\"}\n";
+static const char lengths[] =
+    "{\"prompt\":\"a\",\"completion\":\"b\"}\n"
+    "{\"prompt\":\"a\",\"completion\":\"one two three four five six seven eight nine ten\"}\n"
+    "{\"prompt\":\"one two three four five six seven eight nine ten\",\"completion\":\"b\"}\n";
 
 static void truncation(void **state) {
     (void)state;
@@ -280,7 +295,9 @@ static void only_so_many(void **state) {
 
 static void nothing_usable_is_an_error(void **state) {
     (void)state;
-    static const struct { const char *name, *text, *part; } rows[] = {
+    static const struct {
+        const char *name, *text, *part;
+    } rows[] = {
         { "t.jsonl", "", "none of 0 records" },
         { "t.csv", "", "no header" },
         { "t.csv", "prompt,completion\n", "none of 0 records" },
@@ -293,16 +310,18 @@ static void nothing_usable_is_an_error(void **state) {
     mg_error        err;
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         mg_dataset d = { 0 };
-        assert_fails(mg_dataset_load(&d, write_file(folder, rows[i].name, rows[i].text, strlen(rows[i].text)), &o, &gemma.chat, &err),
+        assert_fails(mg_dataset_load(&d, write_file(folder, rows[i].name, rows[i].text, strlen(rows[i].text)), &o,
+                                     &gemma.chat, &err),
                      err, MG_DATA, rows[i].part);
         assert_null(d.sample);
     }
     mg_dataset d = { 0 };
-    assert_fails(mg_dataset_load(&d, "/nonexistent.jsonl", &o, &gemma.chat, &err), err, MG_NOTFOUND, "nonexistent");
-    mg_chat bare = { .tokenizer = gemma.tokenizer };
+    assert_fails(mg_dataset_load(&d, "/nonexistent.jsonl", &o, &gemma.chat, &err), err, MG_NOTFOUND,
+                 "nonexistent");
+    mg_chat           bare = { .tokenizer = gemma.tokenizer };
     static const char chat[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}";
-    assert_fails(mg_dataset_load(&d, write_file(folder, "m.jsonl", chat, sizeof chat - 1), &o, &bare, &err), err, MG_TEMPLATE,
-                 "no chat template");
+    assert_fails(mg_dataset_load(&d, write_file(folder, "m.jsonl", chat, sizeof chat - 1), &o, &bare, &err), err,
+                 MG_TEMPLATE, "no chat template");
     remove_temp_folder(folder);
 }
 
@@ -330,8 +349,10 @@ static void splits_are_a_function_of_the_seed(void **state) {
         mg_dataset_free(&d);
         mg_dataset_free(&v);
     }
-    mg_dataset d = load(ref_path("data/llm-japanese-dataset-sample/dolly-ja-000000.first-rows.transcribed.json"), &o), v = { 0 };
-    mg_error   err;
+    mg_dataset d = load(ref_path("data/llm-japanese-dataset-sample/dolly-ja-000000.first-rows.transcribed.json"),
+                        &o),
+               v = { 0 };
+    mg_error err;
     assert_fails(mg_dataset_split(&d, 12, 1, &v, &err), err, MG_CONFIG, "val_size");
     assert_fails(mg_dataset_split(&d, -1, 1, &v, &err), err, MG_CONFIG, "val_size");
     assert_ok(mg_dataset_split(&d, 5, 1, &v, &err), err);
@@ -349,7 +370,8 @@ static void preview_shows_the_mask(void **state) {
     mg_sample       s = { 0 };
     mg_buf          out = { 0 };
     mg_error        err;
-    assert_ok(sample_of(&s, "{\"prompt\":\"q\\u001b[31m\",\"completion\":\"東京\\nです\"}", &o, &gemma, &err), err);
+    assert_ok(sample_of(&s, "{\"prompt\":\"q\\u001b[31m\",\"completion\":\"東京\\nです\"}", &o, &gemma, &err),
+              err);
     assert_ok(mg_data_preview(&s, gemma.tokenizer, false, &out, &err), err);
     char *text = strchr(out.data, '\n') + 1;
     assert_string_equal(text, "<bos><start_of_turn>user⏎\nq\xe2\x90\x9b[31m<end_of_turn>⏎\n<start_of_turn>model⏎\n"

@@ -14,13 +14,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static mg_tokenizer *tokenizer;
-static mg_template  *template;
-static char          folder[] = "/tmp/migaki-fuzz-XXXXXX";
+static mg_template *template;
+static char folder[] = "/tmp/migaki-fuzz-XXXXXX";
 
 /* GPT-2's character for a byte. */
 static void put_char(mg_buf *b, int byte) {
     static int next;
-    int c = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174 ? byte : 256 + next++;
+    int  c = (byte >= 33 && byte <= 126) || (byte >= 161 && byte <= 172) || byte >= 174 ? byte : 256 + next++;
     char utf8[3] = { (char)c, 0, 0 };
     if (c >= 0x80) {
         utf8[0] = (char)(0xc0 | c >> 6);
@@ -35,13 +35,20 @@ static void set_up(void) {
     mg_buf_str(&b, "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": [");
     const char *const special[] = { "<|endoftext|>", "<|im_start|>", "<|im_end|>" };
     for (int i = 0; i < 3; i++)
-        mg_buf_printf(&b, "%s{\"id\": %d, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
-                          "\"normalized\": false, \"special\": true}", i ? ", " : "", 256 + i, special[i]);
-    mg_buf_str(&b, "], \"normalizer\": null, \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
-                   "\"trim_offsets\": true, \"use_regex\": true}, \"post_processor\": null, \"decoder\": {\"type\": \"ByteLevel\", "
-                   "\"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true}, \"model\": {\"type\": \"BPE\", "
-                   "\"dropout\": null, \"unk_token\": null, \"continuing_subword_prefix\": null, \"end_of_word_suffix\": null, "
-                   "\"fuse_unk\": false, \"byte_fallback\": false, \"merges\": [], \"vocab\": {");
+        mg_buf_printf(
+            &b,
+            "%s{\"id\": %d, \"content\": \"%s\", \"single_word\": false, \"lstrip\": false, \"rstrip\": false, "
+            "\"normalized\": false, \"special\": true}",
+            i ? ", " : "", 256 + i, special[i]);
+    mg_buf_str(
+        &b,
+        "], \"normalizer\": null, \"pre_tokenizer\": {\"type\": \"ByteLevel\", \"add_prefix_space\": false, "
+        "\"trim_offsets\": true, \"use_regex\": true}, \"post_processor\": null, \"decoder\": {\"type\": "
+        "\"ByteLevel\", "
+        "\"add_prefix_space\": true, \"trim_offsets\": true, \"use_regex\": true}, \"model\": {\"type\": \"BPE\", "
+        "\"dropout\": null, \"unk_token\": null, \"continuing_subword_prefix\": null, \"end_of_word_suffix\": "
+        "null, "
+        "\"fuse_unk\": false, \"byte_fallback\": false, \"merges\": [], \"vocab\": {");
     for (int i = 0; i < 256; i++) {
         if (i) mg_buf_char(&b, ',');
         put_char(&b, i);
@@ -79,17 +86,21 @@ static void use(const mg_dataset *d) {
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const suffix[] = { "jsonl", "json", "csv", "tsv" };
-    char           path[100];
-    mg_error       err;
-    mg_dataset     d = { 0 };
-    mg_data_report r = { 0 };
+    char                     path[100];
+    mg_error                 err;
+    mg_dataset               d = { 0 };
+    mg_data_report           r = { 0 };
     if (!size) return 0;
     if (!tokenizer) set_up();
     mg_on_trouble   how = data[0] & 4 ? MG_TROUBLE_DROP : MG_TROUBLE_KEEP;
-    mg_data_options o = { .max_length = data[0] & 8 ? 40 : 0, .assistant_only_loss = !(data[0] & 16),
-                          .completion_only_loss = !(data[0] & 32), .append_eos = data[0] & 64, .on_truncation = how,
-                          .on_empty_mask = how, .on_bad_line = MG_TROUBLE_DROP };
-    mg_chat chat = { tokenizer, data[0] & 128 ? NULL : template, NULL, "<|im_end|>" };
+    mg_data_options o = { .max_length = data[0] & 8 ? 40 : 0,
+                          .assistant_only_loss = !(data[0] & 16),
+                          .completion_only_loss = !(data[0] & 32),
+                          .append_eos = data[0] & 64,
+                          .on_truncation = how,
+                          .on_empty_mask = how,
+                          .on_bad_line = MG_TROUBLE_DROP };
+    mg_chat         chat = { tokenizer, data[0] & 128 ? NULL : template, NULL, "<|im_end|>" };
     snprintf(path, sizeof path, "%s/data.%s", folder, suffix[data[0] & 3]);
     FILE *f = fopen(path, "wb"); /* without the fsync of mg_replace_file */
     if (!f || fwrite(data + 1, 1, size - 1, f) != size - 1 || fclose(f)) abort();

@@ -5,9 +5,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static const char usual[] = "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\" q \"},"
-                            "{\"role\":\"assistant\",\"content\":\"a\"}],\"add_generation_prompt\":true,"
-                            "\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"tools\":null}";
+static const char usual[] =
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":\"user\",\"content\":\" q \"},"
+    "{\"role\":\"assistant\",\"content\":\"a\"}],\"add_generation_prompt\":true,"
+    "\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"tools\":null}";
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const char  *text = (const char *)data, *context = usual;
@@ -23,7 +24,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         context_n = size - n - 1;
     }
     if (mg_template_parse(&t, text, n, "fuzz", &err)) return 0;
-    if (!mg_json_parse(&json, context, context_n, "context", &err) && !mg_template_render(t, json.root, &r, &err)) {
+    if (!mg_json_parse(&json, context, context_n, "context", &err) &&
+        !mg_template_render(t, json.root, &r, &err)) {
         /* what was accepted must hold: spans inside the text, a mark for each byte */
         for (size_t i = 0; i < r.n_spans; i++)
             if (r.span[i].begin > r.span[i].end || r.span[i].end > r.text.len) __builtin_trap();

@@ -52,7 +52,8 @@ static void compare(const char *what, yyjson_val *c, mg_status st, const mg_rend
     if (error) {
         const char *message = strstr(yyjson_get_str(error), ": ");
         message = message ? message + 2 : yyjson_get_str(error);
-        if (st != MG_TEMPLATE) fail_msg("%s: Python fails (%s), here '%s'", what, message, st ? err->text : r->text.data);
+        if (st != MG_TEMPLATE)
+            fail_msg("%s: Python fails (%s), here '%s'", what, message, st ? err->text : r->text.data);
         if (!strstr(err->text, message)) fail_msg("%s: '%s' is not in '%s'", what, message, err->text);
         return;
     }
@@ -106,7 +107,8 @@ static yyjson_mut_doc *context_of(yyjson_val *file, yyjson_val *conv, yyjson_val
     yyjson_mut_obj_add_val(doc, root, "messages", yyjson_val_mut_copy(doc, yyjson_obj_get(conv, "messages")));
     yyjson_mut_obj_add_val(doc, root, "tools", tools ? yyjson_val_mut_copy(doc, tools) : yyjson_mut_null(doc));
     yyjson_mut_obj_add_null(doc, root, "documents");
-    yyjson_mut_obj_add_bool(doc, root, "add_generation_prompt", yyjson_get_bool(yyjson_obj_get(c, "add_generation_prompt")));
+    yyjson_mut_obj_add_bool(doc, root, "add_generation_prompt",
+                            yyjson_get_bool(yyjson_obj_get(c, "add_generation_prompt")));
     for (int i = 0; i < 2; i++) {
         const char *key = i ? "eos_token" : "bos_token";
         yyjson_mut_obj_add_val(doc, root, key, yyjson_val_mut_copy(doc, yyjson_obj_get(file, key)));
@@ -116,10 +118,10 @@ static yyjson_mut_doc *context_of(yyjson_val *file, yyjson_val *conv, yyjson_val
 }
 
 static void real_template(const char *name, const mg_json *conversations, size_t *n_cases) {
-    char     path[200], what[300];
-    mg_json  file = { 0 };
-    mg_buf   text = { 0 };
-    mg_error err;
+    char         path[200], what[300];
+    mg_json      file = { 0 };
+    mg_buf       text = { 0 };
+    mg_error     err;
     mg_template *t = NULL;
     snprintf(path, sizeof path, "chat-templates/rendered/%s.json", name);
     assert_ok(mg_json_open(&file, shared_path(path), 1 << 20, &err), err);
@@ -156,15 +158,34 @@ static void real_template(const char *name, const mg_json *conversations, size_t
 static void real_templates_as_python(void **state) {
     (void)state;
     static const char *const names[] = {
-        "alpaca-axolotl", "chatml-axolotl", "gemma-2", "gemma-2-TRLtraining", "gemma-3", "gemma-3-TRLtraining",
-        "llama-2-chat", "llama-3", "llama-3-TRLtraining", "llama-3.1", "llama-3.2", "llm-jp-4-alpha", "mistral-nemo",
-        "mistral-v0.1", "mistral-v2v3-axolotl", "phi-3.5", "qwen2.5", "qwen2.5-TRLtraining", "qwen3",
-        "qwen3-TRLtraining", "smollm2",
+        "alpaca-axolotl",
+        "chatml-axolotl",
+        "gemma-2",
+        "gemma-2-TRLtraining",
+        "gemma-3",
+        "gemma-3-TRLtraining",
+        "llama-2-chat",
+        "llama-3",
+        "llama-3-TRLtraining",
+        "llama-3.1",
+        "llama-3.2",
+        "llm-jp-4-alpha",
+        "mistral-nemo",
+        "mistral-v0.1",
+        "mistral-v2v3-axolotl",
+        "phi-3.5",
+        "qwen2.5",
+        "qwen2.5-TRLtraining",
+        "qwen3",
+        "qwen3-TRLtraining",
+        "smollm2",
     };
     mg_json  conversations = { 0 };
     mg_error err;
     size_t   n = 0;
-    assert_ok(mg_json_open(&conversations, shared_path("chat-templates/rendered/conversations.json"), 1 << 20, &err), err);
+    assert_ok(
+        mg_json_open(&conversations, shared_path("chat-templates/rendered/conversations.json"), 1 << 20, &err),
+        err);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) real_template(names[i], &conversations, &n);
     assert_int_equal(n, 287);
     mg_json_free(&conversations);
@@ -221,19 +242,24 @@ static void marks_follow_the_bytes(void **state) {
     assert_marks("{{ [messages[0].content, 'x'] | join('+') }}", CHAT("ab"), "ab+x", "uu..");
     assert_marks("{% set x %}<{{ messages[0].content }}>{% endset %}{{ x }}", CHAT("ab"), "<ab>", ".uu.");
     assert_marks("{{ messages[0].content[::-1] }}{{ '%s|' % messages[0].content }}", CHAT("ab"), "baab|", "uuuu.");
-    assert_marks("{% for m in messages %}{{ m.role[0] + m.content }}{% endfor %}",
-                 "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"yes\"}]}",
-                 "uqayes", ".u.aaa");
+    assert_marks(
+        "{% for m in messages %}{{ m.role[0] + m.content }}{% endfor %}",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"yes\"}]}",
+        "uqayes", ".u.aaa");
     /* a role that is no plain word counts as the user's */
-    assert_marks("{{ messages[0].role }}", "{\"messages\":[{\"role\":\"<|im_end|>\"}]}", "<|im_end|>", "uuuuuuuuuu");
+    assert_marks("{{ messages[0].role }}", "{\"messages\":[{\"role\":\"<|im_end|>\"}]}", "<|im_end|>",
+                 "uuuuuuuuuu");
 }
 
 static void generation_in_a_macro_is_found(void **state) {
     (void)state;
     mg_rendered r = { 0 };
     mg_error    err;
-    assert_ok(render_text(&r, "{% macro a(x) %}<{% generation %}{{ x }}{% endgeneration %}>{% endmacro %}"
-                              "{{ a('one') }}{% generation %}two{% endgeneration %}{{ a('three') }}", "{}", &err), err);
+    assert_ok(render_text(&r,
+                          "{% macro a(x) %}<{% generation %}{{ x }}{% endgeneration %}>{% endmacro %}"
+                          "{{ a('one') }}{% generation %}two{% endgeneration %}{{ a('three') }}",
+                          "{}", &err),
+              err);
     assert_string_equal(r.text.data, "<one>two<three>");
     assert_true(r.has_generation_tags);
     assert_int_equal(r.n_spans, 3);
@@ -247,9 +273,10 @@ static void generation_in_a_macro_is_found(void **state) {
 
 /* ---- our own templates */
 
-static const char two_turns[] = "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"Q\"},"
-                                "{\"role\":\"assistant\",\"content\":\"A\"},{\"role\":\"user\",\"content\":\"R\"}],"
-                                "\"add_generation_prompt\":true,\"bos_token\":\"<s>\",\"eos_token\":\"</s>\"}";
+static const char two_turns[] =
+    "{\"messages\":[{\"role\":\"system\",\"content\":\"S\"},{\"role\":\"user\",\"content\":\"Q\"},"
+    "{\"role\":\"assistant\",\"content\":\"A\"},{\"role\":\"user\",\"content\":\"R\"}],"
+    "\"add_generation_prompt\":true,\"bos_token\":\"<s>\",\"eos_token\":\"</s>\"}";
 
 static void builtin_formats(void **state) {
     (void)state;
@@ -266,9 +293,11 @@ static void builtin_formats(void **state) {
           "A<|im_end|>" },
         { "llama2", "<s>[INST] <<SYS>>\nS\n<</SYS>>\n\nQ [/INST] A </s><s>[INST] R [/INST]", " A </s>" },
         { "llama3",
-          "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>\n\n"
+          "<s><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|><|start_header_id|>user<|end_header_id|>"
+          "\n\n"
           "Q<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\nA<|eot_id|>"
-          "<|start_header_id|>user<|end_header_id|>\n\nR<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n",
+          "<|start_header_id|>user<|end_header_id|>\n\nR<|eot_id|><|start_header_id|>assistant<|end_header_id|>"
+          "\n\n",
           "A<|eot_id|>" },
         { "mistral", "<s>[INST] S\n\nQ [/INST]A</s>[INST] R [/INST]", "A</s>" },
     };
@@ -290,12 +319,14 @@ static void builtin_formats(void **state) {
 /* "gemma" gives what the real Gemma 3 template gives, for every conversation that it takes. */
 static void builtin_gemma_equals_the_real_one(void **state) {
     (void)state;
-    mg_json  file = { 0 }, conversations = { 0 };
-    mg_error err;
-    size_t   equal = 0;
+    mg_json     file = { 0 }, conversations = { 0 };
+    mg_error    err;
+    size_t      equal = 0;
     const char *text = mg_template_builtin("gemma");
     assert_ok(mg_json_open(&file, shared_path("chat-templates/rendered/gemma-3.json"), 1 << 20, &err), err);
-    assert_ok(mg_json_open(&conversations, shared_path("chat-templates/rendered/conversations.json"), 1 << 20, &err), err);
+    assert_ok(
+        mg_json_open(&conversations, shared_path("chat-templates/rendered/conversations.json"), 1 << 20, &err),
+        err);
     yyjson_arr_iter it = yyjson_arr_iter_with(yyjson_obj_get(file.root, "cases"));
     for (yyjson_val *c; (c = yyjson_arr_iter_next(&it));) {
         if (!yyjson_obj_get(c, "rendered")) continue;
@@ -333,15 +364,23 @@ static void hostile_templates(void **state) {
     (void)state;
     char  deep[4000] = "{{ ";
     char *end = deep + 3;
-    assert_refused("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}", "runs on and on");
+    assert_refused("{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
+                   "runs on and on");
     assert_refused("{% macro f(n) %}{{ f(n) }}{% endmacro %}{{ f(1) }}", "deeper than 64");
     assert_refused("{{ range(99999) }}", "range of more than 10000");
-    assert_refused("{% set x = namespace(s='abcdefgh') %}{% for i in range(60) %}{% set x.s = x.s + x.s %}{% endfor %}", "");
+    assert_refused(
+        "{% set x = namespace(s='abcdefgh') %}{% for i in range(60) %}{% set x.s = x.s + x.s %}{% endfor %}", "");
     assert_refused("{{ 'x' * 999999999999 }}", "");
     assert_refused("{{ [0] * 999999999999 }}", "");
-    assert_refused("{% set x = namespace(v=[]) %}{% for i in range(200) %}{% set x.v = [x.v] %}{% endfor %}{{ x.v }}", "nested");
-    assert_refused("{% set x = namespace(v=[]) %}{% for i in range(200) %}{% set x.v = [x.v] %}{% endfor %}{{ x.v | tojson }}", "nested");
-    assert_refused("{% set x = namespace(v=[]) %}{% for i in range(40) %}{% set x.v = [x.v, x.v] %}{% endfor %}{{ x.v == [1] + x.v }}{{ x.v | tojson }}", "");
+    assert_refused(
+        "{% set x = namespace(v=[]) %}{% for i in range(200) %}{% set x.v = [x.v] %}{% endfor %}{{ x.v }}",
+        "nested");
+    assert_refused("{% set x = namespace(v=[]) %}{% for i in range(200) %}{% set x.v = [x.v] %}{% endfor %}{{ x.v "
+                   "| tojson }}",
+                   "nested");
+    assert_refused("{% set x = namespace(v=[]) %}{% for i in range(40) %}{% set x.v = [x.v, x.v] %}{% endfor %}{{ "
+                   "x.v == [1] + x.v }}{{ x.v | tojson }}",
+                   "");
     assert_refused("{{ 9223372036854775807 + 1 }}", "64 bits");
     assert_refused("{{ -9223372036854775807 - 2 }}", "64 bits");
     assert_refused("{{ 2 ** 64 }}", "64 bits");
@@ -404,9 +443,11 @@ static void errors_name_the_line(void **state) {
     (void)state;
     mg_rendered r = { 0 };
     mg_error    err;
-    assert_fails(render_text(&r, "a\n\n{{ nope.x }}", "{}", &err), err, MG_TEMPLATE, "template: line 3: 'nope' is undefined");
+    assert_fails(render_text(&r, "a\n\n{{ nope.x }}", "{}", &err), err, MG_TEMPLATE,
+                 "template: line 3: 'nope' is undefined");
     assert_fails(render_text(&r, "a\n{% if x %}", "{}", &err), err, MG_TEMPLATE, "inside a block");
-    assert_fails(render_text(&r, "{{ 1 | nofilter }}", "{}", &err), err, MG_TEMPLATE, "no filter named 'nofilter'");
+    assert_fails(render_text(&r, "{{ 1 | nofilter }}", "{}", &err), err, MG_TEMPLATE,
+                 "no filter named 'nofilter'");
     assert_fails(render_text(&r, "{{ 1 }}", "[]", &err), err, MG_TEMPLATE, "JSON object");
     assert_renders("{% if false %}{{ 1 | nofilter }}{% endif %}ok", "{}", "ok");
 }
