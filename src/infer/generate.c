@@ -2,7 +2,9 @@
  *
  * Nothing is allocated for a token but the text itself: the arena is as large as a dry run of the largest
  * pass found, ids have their room from the beginning, and the cache is a slab.  A prompt is read in pieces of
- * READ tokens, so activations do not grow with its length, and the pieces depend on the prompt alone. */
+ * READ tokens, so activations do not grow with its length, and the pieces depend on the prompt alone.  Its last
+ * token is not read but takes part in the first common step: so the head, more than half of the weights in a
+ * small model with a large vocabulary, is never used for one prompt alone. */
 #include "infer/generate.h"
 
 #include "autograd/cache.h"
@@ -12,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ = 256, SLOTS_AT_ONCE = 16 };
+enum { READ = 256, SLOTS_AT_ONCE = 32 };
 
 struct mg_generator {
     const mg_model     *m;
@@ -37,6 +39,7 @@ struct mg_generator {
 typedef struct {
     size_t           prompt;
     int              slot;
+    int32_t          next; /* the token that takes the next step */
     int64_t          room; /* most tokens of the answer */
     size_t           sent; /* bytes of the text that the listener has */
     mg_detok_stream *detok;
@@ -84,8 +87,8 @@ static void set_batch(mg_generator *g, int n_seq) {
     g->batch = (mg_batch){ .n_seq = n_seq, .start = g->start, .ids = g->ids, .pos = g->pos, .cache = &g->cache, .slot = g->slot };
 }
 
-/* `n` tokens for one slot, behind what it holds; logits of the last one when asked. */
-static void set_reading(mg_generator *g, int slot, const int32_t *ids, int64_t n, bool logits) {
+/* `n` tokens for one slot, behind what it holds. */
+static void set_reading(mg_generator *g, int slot, const int32_t *ids, int64_t n) {
     int32_t at = g->cache.len[slot];
     g->start[0] = 0;
     g->start[1] = (int32_t)n;
@@ -94,8 +97,7 @@ static void set_reading(mg_generator *g, int slot, const int32_t *ids, int64_t n
         g->ids[i] = ids ? ids[i] : 0;
         g->pos[i] = at + (int32_t)i;
     }
-    g->row[0] = (int32_t)n - 1;
-    g->n_rows = logits;
+    g->n_rows = 0;
     set_batch(g, 1);
 }
 
@@ -119,7 +121,7 @@ static int64_t piece(const mg_generator *g) { return g->context < READ ? g->cont
 static void largest_passes(mg_tape *t, void *context) {
     mg_generator *g = context;
     g->cache.len[0] = (int32_t)(g->context - piece(g));
-    set_reading(g, 0, NULL, piece(g), true);
+    set_reading(g, 0, NULL, piece(g));
     forward(t, g);
     for (int i = 0; i < g->slots; i++) {
         g->cache.len[i] = (int32_t)g->context - 1;
@@ -260,10 +262,10 @@ static void end_live(job *j, live *l, mg_finish why) {
     j->live[l - j->live] = j->live[--j->n_live];
 }
 
-/* Take a new token in; ends the sequence when it is its last.  True: ended. */
-static bool accept(job *j, live *l, int32_t id) {
+/* Take a new token in; ends the sequence when it is its last. */
+static void accept(job *j, live *l, int32_t id) {
     mg_generation *out = l->out;
-    out->ids.data[out->ids.len++] = id;
+    out->ids.data[out->ids.len++] = l->next = id;
     mg_finish why = MG_FINISH_STOP;
     bool      ends = is_stop(j->o, id);
     if (!ends && l->detok) {
@@ -280,7 +282,6 @@ static bool accept(job *j, live *l, int32_t id) {
         why = j->o->max_new_tokens && l->room == j->o->max_new_tokens ? MG_FINISH_LENGTH : MG_FINISH_CONTEXT;
     }
     if (ends) end_live(j, l, why);
-    return ends;
 }
 
 static mg_status choose(job *j, const live *l, int row, int32_t *id) {
@@ -302,7 +303,7 @@ static bool is_cancelled(const job *j) { return j->o->cancelled && j->o->cancell
 
 /* ---- reading a prompt ---- */
 
-/* Tokens that slot 0 holds already; at least the last one is read, for its logits. */
+/* Tokens that slot 0 holds already; the last one is not among them, it takes a step. */
 static size_t reuse(job *j, const mg_ids *prompt) {
     mg_generator *g = j->g;
     size_t        n = 0;
@@ -318,18 +319,19 @@ static void hold(job *j, const int32_t *ids, size_t n) {
     g->held.len += n;
 }
 
+/* All but the last token. */
 static mg_status read_prompt(job *j, live *l, bool *cancelled) {
     mg_generator *g = j->g;
     const mg_ids *p = &j->prompt[l->prompt];
-    size_t        at = reuse(j, p);
+    size_t        at = reuse(j, p), end = p->len - 1;
     mg_status     st = MG_OK;
+    l->next = p->data[end];
     l->out->reused = (int64_t)at;
     g->cache.len[l->slot] = (int32_t)at;
     g->held.len = at;
-    while (!st && at < p->len) {
-        if ((*cancelled = is_cancelled(j))) return MG_OK;
-        size_t n = p->len - at < READ ? p->len - at : READ;
-        set_reading(g, l->slot, p->data + at, (int64_t)n, at + n == p->len);
+    while (!st && at < end && !(*cancelled = is_cancelled(j))) {
+        size_t n = end - at < READ ? end - at : READ;
+        set_reading(g, l->slot, p->data + at, (int64_t)n);
         st = run_pass(g, j->err);
         if (!st) hold(j, p->data + at, n);
         at += n;
@@ -343,7 +345,7 @@ static int free_slot(const job *j) {
     return -1;
 }
 
-/* Read the next prompt into a free slot and take its first token. */
+/* Read the next prompt into a free slot. */
 static mg_status begin(job *j, int slot, bool *cancelled) {
     mg_generator *g = j->g;
     live         *l = &j->live[j->n_live];
@@ -356,20 +358,13 @@ static mg_status begin(job *j, int slot, bool *cancelled) {
     j->next++;
     j->busy[slot] = true;
     if (!l->out->ids.data || (g->tokenizer && !l->detok)) return mg_fail(j->err, MG_NOMEM, "no memory for an answer");
-    mg_status st = read_prompt(j, l, cancelled);
-    int32_t   id;
-    if (st || *cancelled) return st;
-    if (!(st = choose(j, l, 0, &id))) accept(j, l, id);
-    return st;
+    return read_prompt(j, l, cancelled);
 }
 
 /* One token for every sequence. */
 static mg_status step(job *j) {
     mg_generator *g = j->g;
-    for (int i = 0; i < j->n_live; i++) {
-        const mg_ids *made = &j->live[i].out->ids;
-        set_step(g, i, j->live[i].slot, made->data[made->len - 1]);
-    }
+    for (int i = 0; i < j->n_live; i++) set_step(g, i, j->live[i].slot, j->live[i].next);
     mg_status st = run_pass(g, j->err);
     if (!st) hold(j, g->ids, 1);
     /* backwards: an ended sequence is replaced by the last one, which has had its turn */

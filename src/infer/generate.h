@@ -1,7 +1,7 @@
 /* generate.h -- text from a model, token by token, with a cache of keys and values.
  *
  * A prompt is read alone and in pieces of fixed size; then all sequences take their steps together, and
- * who is finished makes room for the next prompt.  On backends that keep a row's bits in a batch
+ * one that ends makes room for the next prompt.  On backends that keep a row's bits in a batch
  * (mg_backend.steady_rows) a prompt gives one text, whatever else is generated beside it. */
 #ifndef MG_INFER_GENERATE_H
 #define MG_INFER_GENERATE_H
