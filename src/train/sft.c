@@ -271,7 +271,8 @@ mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int arg
                        mg_sft_result *result, mg_error *err) {
     mg_trainer    r = { .o = o, .listener = listener };
     mg_sft_result out = { .first_eval_loss = NAN, .last_eval_loss = NAN, .best_eval_loss = NAN, .last_loss = NAN };
-    mg_status     st = mg_trainer_open(&r, err);
+    mg_trainer_fix_date(o);
+    mg_status st = mg_trainer_open(&r, err);
     if (!st) st = mg_trainer_plan(&r, err);
     if (st == MG_NOFIT) mg_trainer_facts(&r);
     if (!st) st = mg_trainer_allocate(&r, err);

@@ -59,6 +59,7 @@ mg_status mg_trainer_save(mg_trainer *r, mg_error *err);    /* a checkpoint of r
 mg_status mg_trainer_restore(mg_trainer *r, const char *which, mg_error *err); /* "last" or a checkpoint folder */
 mg_status mg_trainer_write_model(mg_trainer *r, mg_error *err); /* adapter, tokenizer, template into the run folder */
 mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err);
+void      mg_trainer_fix_date(const mg_sft_options *o); /* before data is read */
 size_t    mg_trainer_checkpoint_bytes(const mg_trainer *r);
 
 #endif

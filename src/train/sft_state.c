@@ -12,8 +12,31 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* ---- identity ---- */
+
+/* Templates may write today's date into every sample (Llama 3 does), so the day of a run stays the day it began:
+ * SOURCE_DATE_EPOCH, which the template engine follows. */
+void mg_trainer_fix_date(const mg_sft_options *o) {
+    char    text[32];
+    char   *folder = NULL, *path = NULL;
+    mg_json was = { 0 };
+    double  date = (double)time(NULL);
+    mg_checkpoint_info info;
+    if (o->resume_from_checkpoint && o->output_dir && !mg_checkpoint_newest(&folder, &info, o->output_dir, NULL, NULL)) {
+        path = mg_path_join(folder, "identity.json");
+        if (path && !mg_json_open(&was, path, 1 << 20, NULL)) {
+            yyjson_val *then = yyjson_obj_get(was.root, "date");
+            if (yyjson_is_num(then)) date = yyjson_get_num(then);
+        }
+        mg_json_free(&was);
+    }
+    free(path);
+    free(folder);
+    snprintf(text, sizeof text, "%.0f", date);
+    setenv("SOURCE_DATE_EPOCH", text, 0); /* the user's own wins */
+}
 
 /* A digest of ids and labels of all samples, in order. */
 static void digest(char out[65], const mg_dataset *d) {
@@ -62,6 +85,7 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     number_field(b, "parameters", (double)m->parameters);
     text_field(b, "formats", m->format_summary);
     text_field(b, "compute", r->backend->compute);
+    number_field(b, "date", strtod(getenv("SOURCE_DATE_EPOCH"), NULL));
     text_field(b, "train_data", train);
     text_field(b, "eval_data", eval);
     text_field(b, "method", a->method->name);
