@@ -50,7 +50,7 @@ typedef struct { mg_linear_args a; const uint16_t *x16; } linear_job;
 
 /* Columns of a block: long rows would leave too few of them for a product that keeps its speed. */
 static int64_t block_cols(mg_mat w, bool bf16) {
-    int64_t most = bf16 ? 2048 : 1024, unit = column_unit(w), units = w.cols / unit;
+    int64_t most = bf16 ? 2048 : 768, unit = column_unit(w), units = w.cols / unit;
     int64_t parts = (w.cols + most - 1) / most;
     return (units + parts - 1) / parts * unit;
 }
@@ -67,7 +67,7 @@ static void linear_range(void *context, int64_t begin, int64_t end, int thread) 
         float  *y = mg_cpu_at(a->y, 0) + row;
         for (int64_t col = 0; col < i; col += wide) {
             int64_t       cols = mg_cpu_min(wide, i - col);
-            const void   *block = mg_cpu_block(a->w, row, rows, col, cols, room, bf16, &ld);
+            const void   *block = mg_cpu_block(a->w, (mg_cpu_part){ row, rows, col, cols }, room, bf16, true, &ld);
             bool          add = a->accumulate || col;
             mg_gemm_shape s = { .m = n, .n = rows, .k = cols, .tb = true, .lda = i, .ldb = ld, .ldc = o };
             if (bf16)
@@ -88,7 +88,7 @@ static void few_range(void *context, int64_t begin, int64_t end, int thread) {
     void   *room = mg_cpu_scratch(thread);
     for (int64_t row = begin; row < end; row += step) {
         int64_t     rows = mg_cpu_min(step, end - row);
-        const void *block = mg_cpu_block(a->w, row, rows, 0, i, room, false, &ld);
+        const void *block = mg_cpu_block(a->w, (mg_cpu_part){ row, rows, 0, i }, room, false, false, &ld);
         float      *y = mg_cpu_at(a->y, 0) + row;
         mg_cpu_loops_now()->few_rows(y, o, a->x.data, i, n, block, ld, rows, i, 1, a->accumulate);
         if (a->bias.data) mg_cpu_loops_now()->add_row(y, mg_cpu_at(a->bias, 0) + row, n, rows, o);
@@ -129,7 +129,7 @@ static void dx_part(void *context, int64_t begin, int64_t end, int thread) {
     void   *room = mg_cpu_scratch(thread);
     for (int64_t row = 0; row < o; row += step) {
         int64_t       rows = mg_cpu_min(step, o - row);
-        const void   *block = mg_cpu_block(a->w, row, rows, col, cols, room, bf16, &ld);
+        const void   *block = mg_cpu_block(a->w, (mg_cpu_part){ row, rows, col, cols }, room, bf16, false, &ld);
         bool          add = a->accumulate || row;
         mg_gemm_shape s = { .m = tokens, .n = cols, .k = rows, .lda = o, .ldb = ld, .ldc = i };
         if (bf16)

@@ -116,7 +116,7 @@ static tile tile_at(const job *j, int64_t v, int64_t n, char *room) {
     size_t most = (size_t)(ROWS * tile_rows(j));
     t.z = take(&room, (int64_t)most, sizeof(float));
     t.z16 = take(&room, (int64_t)most, sizeof(uint16_t));
-    t.w = mg_cpu_block(j->w, v, n, 0, j->w.cols, room, j->bf16, &t.ld);
+    t.w = mg_cpu_block(j->w, (mg_cpu_part){ v, n, 0, j->w.cols }, room, j->bf16, true, &t.ld);
     return t;
 }
 
@@ -187,7 +187,7 @@ static void forward_range(void *context, int64_t begin, int64_t end, int thread)
 static void finish_dh(const job *j, int64_t i, float *dh, float most, float sum, void *room) {
     const mg_cpu_loops *l = mg_cpu_loops_now();
     int64_t     d = j->w.cols, ld;
-    const void *w = mg_cpu_block(j->w, j->target[i], 1, 0, d, room, j->bf16, &ld);
+    const void *w = mg_cpu_block(j->w, (mg_cpu_part){ j->target[i], 1, 0, d }, room, j->bf16, false, &ld);
     if (j->bf16) { /* as the products saw it, else p = 1 would not cancel */
         float *wide = (float *)room + d;
         l->from_bf16(wide, w, d);

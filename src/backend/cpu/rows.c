@@ -99,7 +99,7 @@ static void embed_range(void *context, int64_t begin, int64_t end, int thread) {
     float   *room = mg_cpu_scratch(thread);
     int64_t  ld;
     for (int64_t r = begin; r < end; r++) {
-        const float *row = mg_cpu_block(a->w, a->ids[r], 1, 0, a->w.cols, room, false, &ld);
+        const float *row = mg_cpu_block(a->w, (mg_cpu_part){ a->ids[r], 1, 0, a->w.cols }, room, false, false, &ld);
         mg_cpu_loops_now()->add(mg_cpu_at(a->y, r), row, a->scale, false, a->w.cols);
     }
 }

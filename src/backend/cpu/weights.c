@@ -25,19 +25,22 @@ static const void *in_place(mg_mat w, int64_t row, int64_t col, bool bf16) {
     return (const char *)w.data + (size_t)(row * w.cols + col) * wanted->block_bytes;
 }
 
-const void *mg_cpu_block(mg_mat w, int64_t row, int64_t rows, int64_t col, int64_t cols, void *room, bool bf16,
-                         int64_t *ld) {
-    const void *direct = in_place(w, row, col, bf16);
-    *ld = direct ? w.cols : cols;
-    if (direct) return direct;
-    bool    whole = cols == w.cols; /* rows follow each other: one run */
-    int64_t runs = whole ? 1 : rows, n = whole ? rows * cols : cols;
+static bool crowded(int64_t ld, size_t size) { return (size_t)ld * size % 2048 == 0; }
+
+const void *mg_cpu_block(mg_mat w, mg_cpu_part p, void *room, bool bf16, bool spread, int64_t *ld) {
+    size_t      size = bf16 ? sizeof(uint16_t) : sizeof(float);
+    const void *direct = in_place(w, p.row, p.col, bf16);
+    *ld = w.cols;
+    if (direct && !(spread && crowded(w.cols, size))) return direct;
+    *ld = p.cols + (spread && crowded(p.cols, size) ? (int64_t)(64 / size) : 0);
+    bool    whole = *ld == w.cols; /* rows follow each other in both: one run */
+    int64_t runs = whole ? 1 : p.rows, n = whole ? p.rows * p.cols : p.cols;
     for (int64_t r = 0; r < runs; r++) {
-        int64_t first = (row + r) * w.cols + col;
+        int64_t first = (p.row + r) * w.cols + p.col;
         if (bf16)
-            to_bf16(w.format)((uint16_t *)room + r * n, w.data, w.side, first, n);
+            to_bf16(w.format)((uint16_t *)room + r * *ld, w.data, w.side, first, n);
         else
-            to_f32(w.format)((float *)room + r * n, w.data, w.side, first, n);
+            to_f32(w.format)((float *)room + r * *ld, w.data, w.side, first, n);
     }
     return room;
 }
