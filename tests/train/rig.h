@@ -33,9 +33,9 @@ typedef struct rig {
 } rig;
 
 static inline const char *rig_path(const rig *r, const char *name) {
-    static char ring[32][4200];
+    static char ring[256][4200];
     static int  next;
-    char       *path = ring[next++ % 32];
+    char       *path = ring[next++ % 256];
     snprintf(path, sizeof ring[0], "%s/%s", r->home, name);
     return path;
 }
