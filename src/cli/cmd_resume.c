@@ -38,7 +38,7 @@ static mg_status run(mg_cli *cli, void *values, mg_error *err) {
     char                 *folder = NULL;
     if (!sft) return mg_fail(err, MG_NOMEM, "no memory for the options");
     mg_status st = mg_options_add(sft, mg_sft_option_rows, &o, err);
-    if (!st) st = mg_runs_resolve(&folder, NULL, r->run, err);
+    if (!st) st = mg_runs_resolve(&folder, mg_runs_root(), r->run, err);
     if (!st) st = load(sft, folder, err);
     if (!st) st = mg_sft_options_check(&o, err);
     cli->options = sft;
