@@ -34,7 +34,7 @@ static mg_status get_prompt(const generate_options *o, const mg_bundle *b, mg_id
     mg_status   st = o->prompt ? MG_OK : mg_read_input(&input, err);
     const char *text = o->prompt ? o->prompt : input.data;
     if (!st && !o->prompt && input.len && input.data[input.len - 1] == '\n') input.data[--input.len] = 0;
-    if (!st) st = o->raw ? mg_raw_prompt(b, text, strlen(text), ids, err) : mg_question(b, o->system, text, ids, err);
+    if (!st) st = o->raw ? mg_raw_prompt(b, text, strlen(text), ids, err) : mg_question_prompt(b, o->system, text, ids, err);
     mg_buf_free(&input);
     return st;
 }
