@@ -180,13 +180,52 @@ static void gemm_range(void *context, int64_t begin, int64_t end, int thread) {
         mg_gemm_f32(thread, s, g->alpha, a, b, g->beta, c);
 }
 
+/* ---- large ones in bf16: weight gradients of full fine-tuning ---- */
+
+enum { PANEL_M = 512, PANEL_N = 1024, PANEL_K = 512 };
+
+/* Rows and columns of op(x) from (i, j), rounded, as they lie in x: *ld is their distance. */
+static void round_panel(void *room, mg_mat x, bool transposed, int64_t i, int64_t rows, int64_t j, int64_t cols,
+                        int64_t *ld) {
+    const float *from = mg_cpu_at(x, transposed ? j : i) + (transposed ? i : j);
+    *ld = transposed ? rows : cols;
+    mg_cpu_loops_now()->pack(room, from, transposed ? cols : rows, transposed ? cols : rows, *ld, x.cols, true);
+}
+
+/* Rows begin..end-1 or columns begin..end-1 of c.  Each thread rounds all of the other matrix: a hundredth of
+ * what it multiplies. */
+static void rounded_range(void *context, int64_t begin, int64_t end, int thread) {
+    const gemm_job     *job = context;
+    const mg_gemm_args *g = &job->a;
+    int64_t   m0 = job->by_rows ? begin : 0, m1 = job->by_rows ? end : g->c.rows, lda, ldb;
+    int64_t   n0 = job->by_rows ? 0 : begin, n1 = job->by_rows ? g->c.cols : end;
+    uint16_t *a = mg_cpu_scratch(thread), *b = a + PANEL_M * PANEL_K;
+    for (int64_t j = n0; j < n1; j += PANEL_N)
+        for (int64_t l = 0; l < job->k; l += PANEL_K) {
+            int64_t n = mg_cpu_min(PANEL_N, n1 - j), k = mg_cpu_min(PANEL_K, job->k - l);
+            round_panel(b, g->b, g->tb, l, k, j, n, &ldb);
+            for (int64_t i = m0; i < m1; i += PANEL_M) {
+                int64_t m = mg_cpu_min(PANEL_M, m1 - i);
+                round_panel(a, g->a, g->ta, i, m, l, k, &lda);
+                mg_gemm_shape s = { .m = m, .n = n, .k = k, .ta = g->ta, .tb = g->tb, .lda = lda, .ldb = ldb,
+                                    .ldc = g->c.cols };
+                mg_gemm_bf16(thread, s, a, b, g->beta == 1 || l, mg_cpu_at(g->c, i) + j);
+            }
+        }
+}
+
+/* Skinny products of adapters gain nothing: reading the large matrix is what they cost. */
+static bool worth_rounding(const gemm_job *job) {
+    const mg_gemm_args *g = &job->a;
+    return g->alpha == 1 && (g->beta == 0 || g->beta == 1) && job->k >= 64 && g->c.rows >= 64 && g->c.cols >= 64;
+}
+
 void mg_cpu_gemm(mg_gemm_args a, bool bf16) {
-    (void)bf16;
     gemm_job job = { .a = a, .k = a.ta ? a.a.rows : a.a.cols, .by_rows = a.c.rows >= a.c.cols };
     MG_ASSERT_EQ(job.k, a.tb ? a.b.cols : a.b.rows);
     MG_ASSERT_EQ(a.c.rows, a.ta ? a.a.cols : a.a.rows);
     MG_ASSERT_EQ(a.c.cols, a.tb ? a.b.rows : a.b.cols);
     int64_t n = job.by_rows ? a.c.rows : a.c.cols, cost = a.c.rows * a.c.cols * job.k / mg_cpu_max(n, 1);
     int64_t grain = mg_cpu_up(mg_cpu_max(1, 1000000 / mg_cpu_max(cost, 1)), 16); /* a piece is worth a thread */
-    mg_parallel(n, grain, gemm_range, &job);
+    mg_parallel(n, grain, bf16 && worth_rounding(&job) ? rounded_range : gemm_range, &job);
 }
