@@ -129,6 +129,7 @@ static void say(const chat *c, const char *text) {
 /* ---- the conversation ---- */
 
 static void drop_turns(chat *c, size_t n) {
+    if (!n) return;
     for (size_t i = 0; i < n; i++) {
         free(c->turn[i].user);
         free(c->turn[i].assistant);

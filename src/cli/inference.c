@@ -34,7 +34,8 @@ static mg_status find_adapter(char **out, const char *name, mg_error *err) {
         if (st) return st;
     }
     if (!holds(folder, "adapter_config.json")) {
-        mg_status st = mg_fail(err, MG_NOTFOUND, "%s: holds no adapter_config.json; give the folder of a run or adapter", folder);
+        mg_status st = mg_fail(err, MG_NOTFOUND,
+                               "%s: holds no adapter_config.json; give the folder of a run or adapter", folder);
         free(folder);
         return st;
     }
@@ -48,7 +49,8 @@ static mg_status base_of(char **out, const char *adapter, mg_error *err) {
     mg_status         st = mg_adapter_read_config(&c, adapter, err);
     if (st) return st;
     if (!*c.base)
-        return mg_fail(err, MG_CONFIG, "%s: adapter_config.json does not say which model it belongs to; give it with -m", adapter);
+        return mg_fail(err, MG_CONFIG,
+                       "%s: adapter_config.json does not say which model it belongs to; give it with -m", adapter);
     *out = mg_strdup(c.base);
     return *out ? MG_OK : mg_fail(err, MG_NOMEM, "%s: no memory", adapter);
 }
@@ -70,7 +72,9 @@ mg_status mg_inference_find(mg_inference_paths *out, const mg_inference_options 
     if (!o->model && !o->adapter) return mg_fail(err, MG_USAGE, "no model is given; name it with -m MODEL");
     if (o->model) st = find_model(&p, o->model, err);
     if (!st && o->adapter && p.adapter)
-        st = mg_fail(err, MG_USAGE, "%s is a run with an adapter of its own; leave out -a, or name the base model with -m", o->model);
+        st = mg_fail(err, MG_USAGE,
+                     "%s is a run with an adapter of its own; leave out -a, or name the base model with -m",
+                     o->model);
     if (!st && o->adapter) st = find_adapter(&p.adapter, o->adapter, err);
     if (!st && !p.model) st = base_of(&p.model, p.adapter, err);
     if (!st && o->chat_template)
@@ -97,12 +101,14 @@ mg_status mg_inference_open(mg_bundle *b, const mg_inference_paths *p, bool want
     return mg_bundle_open_text(b, p->model, wants_template ? p->chat_template : "none", err);
 }
 
-mg_status mg_inference_load(mg_bundle *b, const mg_inference_paths *p, const mg_inference_options *o, int64_t positions,
-                            const mg_backend **backend, mg_error *err) {
+mg_status mg_inference_load(mg_bundle *b, const mg_inference_paths *p, const mg_inference_options *o,
+                            int64_t positions, const mg_backend **backend, mg_error *err) {
     mg_model_options m = { .positions = positions < 2 ? 2 : positions };
     *backend = mg_backend_find(o->dtype ? "cpu_bf16" : "cpu");
     if (!*backend)
-        return mg_fail(err, MG_DEVICE, "this CPU has no bfloat16 instructions, so bfloat16 would be slower than float32; leave out --dtype");
+        return mg_fail(
+            err, MG_DEVICE,
+            "this CPU has no bfloat16 instructions, so bfloat16 would be slower than float32; leave out --dtype");
     mg_threads_start((int)o->threads);
     mg_status st = mg_bundle_load(b, &m, err);
     if (!st && p->adapter) st = mg_bundle_adapt(b, p->adapter, err);
@@ -117,10 +123,17 @@ int64_t mg_inference_context(const mg_bundle *b, const mg_inference_options *o) 
 
 mg_generate_options mg_answer_settings(const mg_answer_options *o, const mg_bundle *b) {
     return (mg_generate_options){
-        .sampling = { .temperature = o->temperature, .top_k = o->top_k, .top_p = o->top_p, .min_p = o->min_p,
-                      .repetition_penalty = o->repetition_penalty, .seed = (uint64_t)o->seed },
-        .max_new_tokens = o->max_new_tokens, .stop = b->stop, .n_stop = b->n_stop,
-        .stop_text = (const char *const *)o->stop.item, .n_stop_texts = o->stop.n,
+        .sampling = { .temperature = o->temperature,
+                      .top_k = o->top_k,
+                      .top_p = o->top_p,
+                      .min_p = o->min_p,
+                      .repetition_penalty = o->repetition_penalty,
+                      .seed = (uint64_t)o->seed },
+        .max_new_tokens = o->max_new_tokens,
+        .stop = b->stop,
+        .n_stop = b->n_stop,
+        .stop_text = (const char *const *)o->stop.item,
+        .n_stop_texts = o->stop.n,
     };
 }
 
@@ -131,7 +144,8 @@ mg_status mg_read_input(mg_buf *out, mg_error *err) {
     size_t n;
     while ((n = fread(piece, 1, sizeof piece, stdin)) > 0) {
         mg_buf_add(out, piece, n);
-        if (out->len > INPUT_BYTES) return mg_fail(err, MG_DATA, "standard input has more than %d MiB", INPUT_BYTES >> 20);
+        if (out->len > INPUT_BYTES)
+            return mg_fail(err, MG_DATA, "standard input has more than %d MiB", INPUT_BYTES >> 20);
     }
     if (ferror(stdin)) return mg_fail(err, MG_IO, "standard input cannot be read: %s", strerror(errno));
     mg_buf_str(out, ""); /* data is never NULL */
@@ -146,7 +160,8 @@ mg_status mg_raw_prompt(const mg_bundle *b, const char *text, size_t n, mg_ids *
     return st;
 }
 
-mg_status mg_question_prompt(const mg_bundle *b, const char *system, const char *question, mg_ids *out, mg_error *err) {
+mg_status mg_question_prompt(const mg_bundle *b, const char *system, const char *question, mg_ids *out,
+                             mg_error *err) {
     mg_buf  text = { 0 };
     mg_json json = { 0 };
     mg_buf_str(&text, "[");

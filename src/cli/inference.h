@@ -22,45 +22,45 @@ typedef struct mg_answer_options {
 } mg_answer_options;
 
 /* Rows of an option table, for a struct that holds one of the above as member `f`. */
-#define MG_TEXT_ROWS(T, f)                                                                                            \
-    { .name = "model_name_or_path", .aliases = "model,base_model,model_id", .type = &mg_option_string,                   \
-      .offset = offsetof(T, f.model), .flag = 'm', .metavar = "MODEL", .group = MG_N("Model"),                        \
-      .help = MG_N("the model: a Hugging Face folder, a .gguf file, or a run with its adapter") },                       \
-    { .name = "adapter", .aliases = "adapter_name_or_path", .type = &mg_option_string,                                   \
-      .offset = offsetof(T, f.adapter), .flag = 'a', .metavar = "DIR", .group = MG_N("Model"),                        \
+#define MG_TEXT_ROWS(T, f) \
+    { .name = "model_name_or_path", .aliases = "model,base_model,model_id", .type = &mg_option_string, \
+      .offset = offsetof(T, f.model), .flag = 'm', .metavar = "MODEL", .group = MG_N("Model"), \
+      .help = MG_N("the model: a Hugging Face folder, a .gguf file, or a run with its adapter") }, \
+    { .name = "adapter", .aliases = "adapter_name_or_path", .type = &mg_option_string, \
+      .offset = offsetof(T, f.adapter), .flag = 'a', .metavar = "DIR", .group = MG_N("Model"), \
       .help = MG_N("an adapter on top of the model: its folder, a run, or `last`") }
-#define MG_TEMPLATE_ROW(T, f)                                                                                         \
-    { .name = "chat_template", .aliases = "template", .type = &mg_option_string,                                         \
-      .offset = offsetof(T, f.chat_template), .metavar = "FILE", .group = MG_N("Model"),                              \
+#define MG_TEMPLATE_ROW(T, f) \
+    { .name = "chat_template", .aliases = "template", .type = &mg_option_string, \
+      .offset = offsetof(T, f.chat_template), .metavar = "FILE", .group = MG_N("Model"), \
       .help = MG_N("chat template: a Jinja file or a built-in name; otherwise the model's own") }
-#define MG_MACHINE_ROWS(T, f)                                                                                         \
-    { .name = "dtype", .aliases = "torch_dtype", .type = &mg_option_enum, .offset = offsetof(T, f.dtype),             \
-      .def = "float32", .choices = "float32,fp32,f32|bfloat16,bf16", .group = MG_N("Machine"),                           \
-      .help = MG_N("number format of the products") },                                                                   \
-    { .name = "threads", .type = &mg_option_int, .offset = offsetof(T, f.threads), .def = "0", .max = 4096,           \
+#define MG_MACHINE_ROWS(T, f) \
+    { .name = "dtype", .aliases = "torch_dtype", .type = &mg_option_enum, .offset = offsetof(T, f.dtype), \
+      .def = "float32", .choices = "float32,fp32,f32|bfloat16,bf16", .group = MG_N("Machine"), \
+      .help = MG_N("number format of the products") }, \
+    { .name = "threads", .type = &mg_option_int, .offset = offsetof(T, f.threads), .def = "0", .max = 4096, \
       .group = MG_N("Machine"), .help = MG_N("threads; 0: every usable core") }
-#define MG_CONTEXT_ROW(T, f)                                                                                          \
-    { .name = "max_length", .aliases = "max_seq_length,n_ctx,num_ctx", .type = &mg_option_int,                           \
-      .offset = offsetof(T, f.max_length), .def = "4096", .min = 2, .max = 1 << 20, .group = MG_N("Machine"),         \
+#define MG_CONTEXT_ROW(T, f) \
+    { .name = "max_length", .aliases = "max_seq_length,n_ctx,num_ctx", .type = &mg_option_int, \
+      .offset = offsetof(T, f.max_length), .def = "4096", .min = 2, .max = 1 << 20, .group = MG_N("Machine"), \
       .help = MG_N("longest context in tokens, prompt and answer together") }
-#define MG_ANSWER_ROWS(T, f, default_temperature, default_tokens)                                                     \
-    { .name = "temperature", .type = &mg_option_float, .offset = offsetof(T, f.temperature),                          \
+#define MG_ANSWER_ROWS(T, f, default_temperature, default_tokens) \
+    { .name = "temperature", .type = &mg_option_float, .offset = offsetof(T, f.temperature), \
       .def = default_temperature, .max = 100, .group = MG_N("Answer"), .help = MG_N("0: always the most likely token") },\
-    { .name = "top_k", .type = &mg_option_int, .offset = offsetof(T, f.top_k), .def = "0", .max = 1 << 20,            \
-      .group = MG_N("Answer"), .help = MG_N("draw among so many of the most likely tokens; 0: all") },                   \
-    { .name = "top_p", .type = &mg_option_float, .offset = offsetof(T, f.top_p), .def = "0.95", .max = 1,             \
-      .group = MG_N("Answer"), .help = MG_N("draw among the most likely tokens that hold this probability") },           \
-    { .name = "min_p", .type = &mg_option_float, .offset = offsetof(T, f.min_p), .def = "0", .max = 1,                \
-      .group = MG_N("Answer"), .help = MG_N("leave out tokens less likely than this part of the most likely one") },     \
-    { .name = "repetition_penalty", .type = &mg_option_float, .offset = offsetof(T, f.repetition_penalty),            \
-      .def = "1", .min = 0.01, .max = 100, .group = MG_N("Answer"),                                                      \
-      .help = MG_N("above 1: tokens that were there already become less likely") },                                      \
-    { .name = "seed", .type = &mg_option_int, .offset = offsetof(T, f.seed), .def = "42",                             \
-      .max = 9007199254740991.0, .group = MG_N("Answer"), .help = MG_N("the same seed gives the same answer") },         \
-    { .name = "max_new_tokens", .aliases = "max_tokens,n_predict,num_predict", .type = &mg_option_int,                   \
-      .offset = offsetof(T, f.max_new_tokens), .def = default_tokens, .max = 1 << 20, .group = MG_N("Answer"),        \
-      .help = MG_N("longest answer in tokens; 0: until the context is full") },                                          \
-    { .name = "stop", .type = &mg_option_texts, .offset = offsetof(T, f.stop), .metavar = "TEXT",                     \
+    { .name = "top_k", .type = &mg_option_int, .offset = offsetof(T, f.top_k), .def = "0", .max = 1 << 20, \
+      .group = MG_N("Answer"), .help = MG_N("draw among so many of the most likely tokens; 0: all") }, \
+    { .name = "top_p", .type = &mg_option_float, .offset = offsetof(T, f.top_p), .def = "0.95", .max = 1, \
+      .group = MG_N("Answer"), .help = MG_N("draw among the most likely tokens that hold this probability") }, \
+    { .name = "min_p", .type = &mg_option_float, .offset = offsetof(T, f.min_p), .def = "0", .max = 1, \
+      .group = MG_N("Answer"), .help = MG_N("leave out tokens less likely than this part of the most likely one") }, \
+    { .name = "repetition_penalty", .type = &mg_option_float, .offset = offsetof(T, f.repetition_penalty), \
+      .def = "1", .min = 0.01, .max = 100, .group = MG_N("Answer"), \
+      .help = MG_N("above 1: tokens that were there already become less likely") }, \
+    { .name = "seed", .type = &mg_option_int, .offset = offsetof(T, f.seed), .def = "42", \
+      .max = 9007199254740991.0, .group = MG_N("Answer"), .help = MG_N("the same seed gives the same answer") }, \
+    { .name = "max_new_tokens", .aliases = "max_tokens,n_predict,num_predict", .type = &mg_option_int, \
+      .offset = offsetof(T, f.max_new_tokens), .def = default_tokens, .max = 1 << 20, .group = MG_N("Answer"), \
+      .help = MG_N("longest answer in tokens; 0: until the context is full") }, \
+    { .name = "stop", .type = &mg_option_texts, .offset = offsetof(T, f.stop), .metavar = "TEXT", \
       .group = MG_N("Answer"), .help = MG_N("end the answer before this text; may be given several times") }
 
 /* What model and adapter mean, found without opening them: paths on the heap.  A run in the place of the model

@@ -24,7 +24,9 @@ static const struct {
 static const char *const other_ends[] = { "<|eom_id|>", "<|end|>", "<|end_of_text|>", "<|endoftext|>" };
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-static mg_status no_memory(const char *path, mg_error *err) { return mg_fail(err, MG_NOMEM, "%s: no memory", path); }
+static mg_status no_memory(const char *path, mg_error *err) {
+    return mg_fail(err, MG_NOMEM, "%s: no memory", path);
+}
 
 /* ---- finding ---- */
 
@@ -52,7 +54,8 @@ mg_status mg_bundle_find(char **path, const char *name, mg_error *err) {
     }
     if (!found)
         return mg_fail(err, MG_NOTFOUND,
-                       "%s: no such model here. Give a .gguf file, a folder in Hugging Face's layout, or the name of one in %s. "
+                       "%s: no such model here. Give a .gguf file, a folder in Hugging Face's layout, or the name "
+                       "of one in %s. "
                        "Nothing is downloaded on its own: to use a model of the hub, fetch it first",
                        name, models && *models ? models : "models/");
     *path = found;
@@ -62,7 +65,8 @@ mg_status mg_bundle_find(char **path, const char *name, mg_error *err) {
 /* ---- the template ---- */
 
 static mg_status set_template(mg_bundle *b, char *text, size_t n, char *origin, mg_error *err) {
-    mg_status st = text && origin ? mg_template_parse(&b->chat_template, text, n, origin, err) : no_memory(b->path, err);
+    mg_status st =
+        text && origin ? mg_template_parse(&b->chat_template, text, n, origin, err) : no_memory(b->path, err);
     if (st) {
         free(text);
         free(origin);
@@ -92,8 +96,10 @@ static mg_status template_builtin(mg_bundle *b, const char *name, mg_error *err)
 static mg_status template_by_user(mg_bundle *b, const char *given, mg_error *err) {
     if (mg_is_file(given)) return template_from_file(b, given, err);
     if (mg_template_builtin(given)) return template_builtin(b, given, err);
-    return mg_fail(err, MG_NOTFOUND, "chat_template: %s is neither a file nor a built-in template (gemma, chatml, llama2, llama3, mistral)",
-                   given);
+    return mg_fail(
+        err, MG_NOTFOUND,
+        "chat_template: %s is neither a file nor a built-in template (gemma, chatml, llama2, llama3, mistral)",
+        given);
 }
 
 /* A string, or a list of {"name", "template"} of which "default" is taken. */
@@ -101,8 +107,8 @@ static yyjson_val *template_of_config(yyjson_val *root) {
     yyjson_val *v = yyjson_obj_get(root, "chat_template"), *item;
     size_t      i, n;
     if (!yyjson_is_arr(v)) return v;
-    yyjson_arr_foreach(v, i, n, item) if (yyjson_equals_str(yyjson_obj_get(item, "name"), "default"))
-        return yyjson_obj_get(item, "template");
+    yyjson_arr_foreach(v, i, n, item) if (yyjson_equals_str(yyjson_obj_get(item, "name"),
+                                                            "default")) return yyjson_obj_get(item, "template");
     return NULL;
 }
 
@@ -120,7 +126,8 @@ static mg_status template_from_config(mg_bundle *b, const char *path, mg_error *
 }
 
 static mg_status template_from_folder(mg_bundle *b, mg_error *err) {
-    char     *own = mg_path_join(b->path, "chat_template.jinja"), *config = mg_path_join(b->path, "tokenizer_config.json");
+    char *own = mg_path_join(b->path, "chat_template.jinja"),
+         *config = mg_path_join(b->path, "tokenizer_config.json");
     mg_status st = MG_OK;
     if (!own || !config)
         st = no_memory(b->path, err);
@@ -143,7 +150,8 @@ static mg_status template_from_gguf(mg_bundle *b, const mg_gguf *g, mg_error *er
 
 static mg_status template_by_family(mg_bundle *b, mg_error *err) {
     for (size_t i = 0; i < COUNT(families); i++)
-        if (mg_tokenizer_id(b->tokenizer, families[i].begin) >= 0 && mg_tokenizer_id(b->tokenizer, families[i].end) >= 0)
+        if (mg_tokenizer_id(b->tokenizer, families[i].begin) >= 0 &&
+            mg_tokenizer_id(b->tokenizer, families[i].end) >= 0)
             return template_builtin(b, families[i].name, err);
     return MG_OK;
 }
@@ -187,7 +195,8 @@ static mg_status stops_of_file(mg_bundle *b, const char *name, mg_error *err) {
         yyjson_val *eos = st ? NULL : yyjson_obj_get(json.root, "eos_token_id"), *item;
         size_t      i, n;
         bool        ok = !yyjson_is_int(eos) || add_stop(b, yyjson_get_sint(eos));
-        yyjson_arr_foreach(eos, i, n, item) ok = ok && (!yyjson_is_int(item) || add_stop(b, yyjson_get_sint(item)));
+        yyjson_arr_foreach(eos, i, n, item) ok =
+            ok && (!yyjson_is_int(item) || add_stop(b, yyjson_get_sint(item)));
         if (!ok) st = no_memory(path, err);
     }
     mg_json_free(&json);
@@ -196,9 +205,10 @@ static mg_status stops_of_file(mg_bundle *b, const char *name, mg_error *err) {
 }
 
 static bool stops_of_gguf(mg_bundle *b, const mg_gguf *g) {
-    static const char *const keys[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id", "tokenizer.ggml.eom_token_id" };
-    bool    ok = true;
-    int64_t id;
+    static const char *const keys[] = { "tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                        "tokenizer.ggml.eom_token_id" };
+    bool                     ok = true;
+    int64_t                  id;
     for (size_t i = 0; i < COUNT(keys); i++)
         if (mg_gguf_int(g, keys[i], &id)) ok = ok && add_stop(b, id);
     return ok;

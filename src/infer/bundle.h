@@ -10,18 +10,18 @@
 #include "peft/adapter.h"
 
 typedef struct mg_bundle {
-    char         *path;            /* of the file or folder, as mg_bundle_find found it */
-    mg_model     *model;           /* NULL: opened for text */
+    char         *path;  /* of the file or folder, as mg_bundle_find found it */
+    mg_model     *model; /* NULL: opened for text */
     mg_tokenizer *tokenizer;
-    mg_template  *chat_template;   /* NULL: the model has none */
-    char         *template_text;   /* its source */
-    char         *template_origin; /* where that came from: a path, "tokenizer.chat_template of FILE", "built-in gemma" */
-    char         *bos_text, *eos_text; /* as the template's variables have them; NULL: none */
-    int32_t      *stop;            /* [n_stop] tokens that end an answer, ascending */
-    size_t        n_stop;
-    mg_adapter   *adapter;         /* NULL: none */
-    mg_params     params;          /* the adapter's numbers */
-    mg_chat       chat;            /* borrows from the above */
+    mg_template  *chat_template; /* NULL: the model has none */
+    char         *template_text; /* its source */
+    char *template_origin; /* where that came from: a path, "tokenizer.chat_template of FILE", "built-in gemma" */
+    char *bos_text, *eos_text; /* as the template's variables have them; NULL: none */
+    int32_t    *stop;          /* [n_stop] tokens that end an answer, ascending */
+    size_t      n_stop;
+    mg_adapter *adapter; /* NULL: none */
+    mg_params   params;  /* the adapter's numbers */
+    mg_chat     chat;    /* borrows from the above */
 } mg_bundle;
 
 /* MODEL as users write it, as a path on the heap: a .gguf file or a folder, or the name of one under

@@ -26,13 +26,13 @@ struct mg_generator {
     mg_arena            mem;
     mg_tape             tape;
     mg_sampler          sampler;
-    int32_t            *numbers; /* the arrays below */
-    int32_t            *start, *ids, *pos, *slot, *row; /* of a pass: [slots + 1], [rows], [rows], [slots], [slots] */
-    mg_batch            batch;
-    const float        *logits; /* of the last pass, [n_rows, vocab] */
-    int                 n_rows;
-    mg_ids              held;     /* tokens whose keys are in slot 0, when only one prompt used it */
-    bool                held_off; /* they were read with adapters off */
+    int32_t            *numbers;                 /* the arrays below */
+    int32_t     *start, *ids, *pos, *slot, *row; /* of a pass: [slots + 1], [rows], [rows], [slots], [slots] */
+    mg_batch     batch;
+    const float *logits; /* of the last pass, [n_rows, vocab] */
+    int          n_rows;
+    mg_ids       held;     /* tokens whose keys are in slot 0, when only one prompt used it */
+    bool         held_off; /* they were read with adapters off */
 };
 
 /* A sequence on its way. */
@@ -84,7 +84,9 @@ static mg_status run_pass(mg_generator *g, mg_error *err) {
 }
 
 static void set_batch(mg_generator *g, int n_seq) {
-    g->batch = (mg_batch){ .n_seq = n_seq, .start = g->start, .ids = g->ids, .pos = g->pos, .cache = &g->cache, .slot = g->slot };
+    g->batch = (mg_batch){
+        .n_seq = n_seq, .start = g->start, .ids = g->ids, .pos = g->pos, .cache = &g->cache, .slot = g->slot
+    };
 }
 
 /* `n` tokens for one slot, behind what it holds. */
@@ -148,12 +150,12 @@ static mg_status make_numbers(mg_generator *g, mg_error *err) {
 /* All layers have key and value rows of one width. */
 static int64_t cache_width(const mg_model *m) { return m->c.kv_heads * m->c.hd; }
 
-mg_status mg_generator_open(mg_generator **out, const mg_model *m, const mg_tokenizer *tokenizer, const mg_backend *b,
-                            int slots, int64_t context, mg_error *err) {
+mg_status mg_generator_open(mg_generator **out, const mg_model *m, const mg_tokenizer *tokenizer,
+                            const mg_backend *b, int slots, int64_t context, mg_error *err) {
     MG_ASSERT(b->element == &mg_format_f32 && slots > 0);
     if (context < 2 || context > m->rope.positions)
-        return mg_fail(err, MG_CONFIG, "a context of %lld tokens: the model was opened for %lld (max_length)", (long long)context,
-                       (long long)m->rope.positions);
+        return mg_fail(err, MG_CONFIG, "a context of %lld tokens: the model was opened for %lld (max_length)",
+                       (long long)context, (long long)m->rope.positions);
     mg_generator *g = mg_calloc(1, sizeof *g);
     if (!g) return mg_fail(err, MG_NOMEM, "no memory to generate text");
     if (slots > b->steady_rows) slots = (int)b->steady_rows;
@@ -296,7 +298,8 @@ static mg_status choose(job *j, const live *l, int row, int32_t *id) {
     }
     *id = mg_sampler_choose(&g->sampler, logit, s, (int64_t)(prompt->len + made->len));
     if (*id >= 0) return MG_OK;
-    return mg_fail(j->err, MG_FORMAT, "the model computes no finite logits; are its weights or the adapter damaged?");
+    return mg_fail(j->err, MG_FORMAT,
+                   "the model computes no finite logits; are its weights or the adapter damaged?");
 }
 
 static bool is_cancelled(const job *j) { return j->o->cancelled && j->o->cancelled(j->o->context); }
@@ -350,14 +353,17 @@ static mg_status begin(job *j, int slot, bool *cancelled) {
     mg_generator *g = j->g;
     live         *l = &j->live[j->n_live];
     int64_t       left = g->context - (int64_t)j->prompt[j->next].len, most = j->o->max_new_tokens;
-    *l = (live){ .prompt = j->next, .slot = slot, .room = most && most < left ? most : left, .out = &j->out[j->next] };
+    *l = (live){
+        .prompt = j->next, .slot = slot, .room = most && most < left ? most : left, .out = &j->out[j->next]
+    };
     l->out->ids.data = mg_calloc((size_t)l->room, sizeof *l->out->ids.data);
     l->out->ids.cap = (size_t)l->room;
     if (g->tokenizer) l->detok = mg_detok_new(g->tokenizer, true);
     j->n_live++;
     j->next++;
     j->busy[slot] = true;
-    if (!l->out->ids.data || (g->tokenizer && !l->detok)) return mg_fail(j->err, MG_NOMEM, "no memory for an answer");
+    if (!l->out->ids.data || (g->tokenizer && !l->detok))
+        return mg_fail(j->err, MG_NOMEM, "no memory for an answer");
     return read_prompt(j, l, cancelled);
 }
 
@@ -377,11 +383,13 @@ static mg_status step(job *j) {
 
 static mg_status check_prompts(const mg_generator *g, const mg_ids *prompt, size_t n, mg_error *err) {
     for (size_t i = 0; i < n; i++) {
-        if (!prompt[i].len) return mg_fail(err, MG_DATA, "prompt %zu is empty: there is nothing to go on from", i + 1);
+        if (!prompt[i].len)
+            return mg_fail(err, MG_DATA, "prompt %zu is empty: there is nothing to go on from", i + 1);
         if ((int64_t)prompt[i].len >= g->context)
             return mg_fail(err, MG_TRUNCATED,
-                           "prompt %zu has %zu tokens and the context %lld, so no answer fits; shorten it or raise --max_length", i + 1,
-                           prompt[i].len, (long long)g->context);
+                           "prompt %zu has %zu tokens and the context %lld, so no answer fits; shorten it or "
+                           "raise --max_length",
+                           i + 1, prompt[i].len, (long long)g->context);
         for (size_t k = 0; k < prompt[i].len; k++)
             if (prompt[i].data[k] < 0 || prompt[i].data[k] >= g->m->c.vocab)
                 return mg_fail(err, MG_MISMATCH, "prompt %zu: token %d does not exist, the model has %lld", i + 1,
@@ -399,7 +407,8 @@ static mg_status run_all(job *j) {
     mg_status st = MG_OK;
     bool      cancelled = false;
     while (!st && (j->n_live || j->next < j->n)) {
-        for (int slot; !st && !cancelled && j->next < j->n && (slot = free_slot(j)) >= 0;) st = begin(j, slot, &cancelled);
+        for (int slot; !st && !cancelled && j->next < j->n && (slot = free_slot(j)) >= 0;)
+            st = begin(j, slot, &cancelled);
         if (!cancelled) cancelled = is_cancelled(j);
         if (!st && cancelled)
             cancel_all(j);
@@ -409,8 +418,8 @@ static mg_status run_all(job *j) {
     return st;
 }
 
-mg_status mg_generate(mg_generator *g, const mg_ids *prompt, size_t n, const mg_generate_options *o, mg_generation *out,
-                      mg_error *err) {
+mg_status mg_generate(mg_generator *g, const mg_ids *prompt, size_t n, const mg_generate_options *o,
+                      mg_generation *out, mg_error *err) {
     job j = { .g = g, .prompt = prompt, .n = n, .o = o, .out = out, .err = err };
     for (size_t i = 0; i < n; i++) out[i] = (mg_generation){ 0 };
     mg_status st = check_prompts(g, prompt, n, err);
@@ -437,8 +446,9 @@ void mg_generation_free(mg_generation *g) {
     *g = (mg_generation){ 0 };
 }
 
-mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, const mg_backend *b, const mg_ids *prompt,
-                          size_t n, const mg_generate_options *o, mg_generation *out, mg_error *err) {
+mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, const mg_backend *b,
+                          const mg_ids *prompt, size_t n, const mg_generate_options *o, mg_generation *out,
+                          mg_error *err) {
     mg_generator *g = NULL;
     size_t        longest = 1;
     for (size_t i = 0; i < n; i++) {
@@ -448,7 +458,8 @@ mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, cons
     int64_t context = m->rope.positions, most = o->max_new_tokens;
     if (m->c.max_positions > 1 && m->c.max_positions < context) context = m->c.max_positions;
     if (most && most < context - (int64_t)longest) context = (int64_t)longest + most;
-    mg_status st = mg_generator_open(&g, m, tokenizer, b, n < SLOTS_AT_ONCE ? (int)(n ? n : 1) : SLOTS_AT_ONCE, context, err);
+    mg_status st =
+        mg_generator_open(&g, m, tokenizer, b, n < SLOTS_AT_ONCE ? (int)(n ? n : 1) : SLOTS_AT_ONCE, context, err);
     if (!st) st = mg_generate(g, prompt, n, o, out, err);
     mg_generator_close(g);
     return st;

@@ -11,9 +11,9 @@
 #include "text/tokenizer.h"
 
 typedef enum mg_finish {
-    MG_FINISH_STOP,     /* a stop token or a stop text */
-    MG_FINISH_LENGTH,   /* max_new_tokens */
-    MG_FINISH_CONTEXT,  /* the context is full */
+    MG_FINISH_STOP,    /* a stop token or a stop text */
+    MG_FINISH_LENGTH,  /* max_new_tokens */
+    MG_FINISH_CONTEXT, /* the context is full */
     MG_FINISH_CANCELLED,
 } mg_finish;
 
@@ -46,22 +46,23 @@ typedef struct mg_generator mg_generator;
 /* `slots` sequences side by side (cut to what the backend keeps steady), each of up to `context` tokens, prompt
  * and answer together.  All memory is made here.  MG_CONFIG when the model was opened for fewer positions.
  * Everything is borrowed until mg_generator_close; without a tokenizer (NULL) there are ids and no text. */
-mg_status mg_generator_open(mg_generator **out, const mg_model *m, const mg_tokenizer *tokenizer, const mg_backend *b,
-                            int slots, int64_t context, mg_error *err);
+mg_status mg_generator_open(mg_generator **out, const mg_model *m, const mg_tokenizer *tokenizer,
+                            const mg_backend *b, int slots, int64_t context, mg_error *err);
 void      mg_generator_close(mg_generator *g); /* NULL is fine */
 int64_t   mg_generator_context(const mg_generator *g);
 size_t    mg_generator_bytes(const mg_generator *g); /* arena and cache, when every slot is full */
 /* After weights or adapter have changed: what the cache holds is void. */
-void      mg_generator_forget(mg_generator *g);
+void mg_generator_forget(mg_generator *g);
 
 /* Answers to n prompts; out [n] is overwritten and freed with mg_generation_free, also after a failure (then
  * all are empty).  MG_TRUNCATED: a prompt leaves no room in the context. */
-mg_status mg_generate(mg_generator *g, const mg_ids *prompt, size_t n, const mg_generate_options *o, mg_generation *out,
-                      mg_error *err);
+mg_status mg_generate(mg_generator *g, const mg_ids *prompt, size_t n, const mg_generate_options *o,
+                      mg_generation *out, mg_error *err);
 void      mg_generation_free(mg_generation *g);
 
 /* The same with a generator of its own, just as large as these prompts need. */
-mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, const mg_backend *b, const mg_ids *prompt,
-                          size_t n, const mg_generate_options *o, mg_generation *out, mg_error *err);
+mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, const mg_backend *b,
+                          const mg_ids *prompt, size_t n, const mg_generate_options *o, mg_generation *out,
+                          mg_error *err);
 
 #endif

@@ -18,7 +18,8 @@ static mg_status measure(size_t *bytes, const mg_backend *b, mg_pass_fn f, void 
     return st;
 }
 
-mg_status mg_plan_open(mg_tape *t, mg_arena *mem, const mg_backend *b, mg_pass_fn f, void *context, mg_error *err) {
+mg_status mg_plan_open(mg_tape *t, mg_arena *mem, const mg_backend *b, mg_pass_fn f, void *context,
+                       mg_error *err) {
     size_t    bytes;
     mg_status st = measure(&bytes, b, f, context, err);
     if (!st) st = mg_arena_open(mem, bytes, false, err);

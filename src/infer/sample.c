@@ -52,7 +52,9 @@ static int32_t largest(const float *logit, int64_t n) {
 
 /* ---- the heap ---- */
 
-static bool before(mg_candidate a, mg_candidate b) { return a.logit > b.logit || (a.logit == b.logit && a.id < b.id); }
+static bool before(mg_candidate a, mg_candidate b) {
+    return a.logit > b.logit || (a.logit == b.logit && a.id < b.id);
+}
 
 static void sift_down(mg_candidate *h, int64_t n, int64_t i) {
     mg_candidate c = h[i];

@@ -23,18 +23,21 @@ typedef struct {
 
 static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t n, mg_error *err) {
     if (n > m->rope.positions)
-        return mg_fail(err, MG_TRUNCATED, "the text has %lld tokens, the model was opened for %lld (max_length)", (long long)n,
-                       (long long)m->rope.positions);
+        return mg_fail(err, MG_TRUNCATED, "the text has %lld tokens, the model was opened for %lld (max_length)",
+                       (long long)n, (long long)m->rope.positions);
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->c.vocab)
-            return mg_fail(err, MG_MISMATCH, "token %d does not exist, the model has %lld", (int)ids[i], (long long)m->c.vocab);
+            return mg_fail(err, MG_MISMATCH, "token %d does not exist, the model has %lld", (int)ids[i],
+                           (long long)m->c.vocab);
     j->m = m;
     j->numbers = mg_calloc((size_t)(2 + 2 * n), sizeof *j->numbers);
     if (!j->numbers) return mg_fail(err, MG_NOMEM, "no memory for a text of %lld tokens", (long long)n);
     int32_t *start = j->numbers, *pos = start + 2, *row = pos + n;
     start[1] = (int32_t)n;
     for (int64_t i = 0; i < n; i++) pos[i] = row[i] = (int32_t)i;
-    j->batch = (mg_batch){ .n_seq = 1, .start = start, .ids = ids, .pos = pos, .n_labels = n - 1, .label_row = row, .label = ids + 1 };
+    j->batch = (mg_batch){
+        .n_seq = 1, .start = start, .ids = ids, .pos = pos, .n_labels = n - 1, .label_row = row, .label = ids + 1
+    };
     return MG_OK;
 }
 
@@ -89,8 +92,8 @@ static mg_status run(const mg_backend *b, mg_pass_fn pass, job *j, mg_error *err
     return st;
 }
 
-mg_status mg_score(const mg_model *m, const mg_backend *b, const int32_t *ids, int64_t n, bool adapters_off, float *nll,
-                   mg_error *err) {
+mg_status mg_score(const mg_model *m, const mg_backend *b, const int32_t *ids, int64_t n, bool adapters_off,
+                   float *nll, mg_error *err) {
     job       j = { .nll = nll, .adapters_off = adapters_off };
     mg_status st = open_job(&j, m, ids, n, err);
     if (!st && n > 1) st = run(b, score, &j, err);

@@ -6,8 +6,8 @@
 
 /* nll[i] = -log p(ids[i + 1] | ids[0..i]), [n - 1], natural logarithm.  MG_TRUNCATED when the model was opened for
  * fewer positions, MG_MISMATCH for an id that it does not have. */
-mg_status mg_score(const mg_model *m, const mg_backend *b, const int32_t *ids, int64_t n, bool adapters_off, float *nll,
-                   mg_error *err);
+mg_status mg_score(const mg_model *m, const mg_backend *b, const int32_t *ids, int64_t n, bool adapters_off,
+                   float *nll, mg_error *err);
 
 /* The logits of every position in order, soft cap applied; `logit` [vocab] is borrowed during the call. */
 typedef void (*mg_logits_fn)(void *context, int64_t position, const float *logit);

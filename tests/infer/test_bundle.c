@@ -49,7 +49,8 @@ static void order_of_templates(void **state) {
     put(folder, "tokenizer_config.json", "{\"chat_template\": \"one string\"}");
     expect_template(folder, NULL, "tokenizer_config.json", "one string");
     put(folder, "tokenizer_config.json",
-        "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"tools\"}, {\"name\": \"default\", \"template\": \"from a list\"}]}");
+        "{\"chat_template\": [{\"name\": \"tool_use\", \"template\": \"tools\"}, {\"name\": \"default\", "
+        "\"template\": \"from a list\"}]}");
     expect_template(folder, NULL, "tokenizer_config.json", "from a list");
     put(folder, "chat_template.jinja", "a file\n");
     expect_template(folder, NULL, "chat_template.jinja", "a file");
@@ -84,7 +85,8 @@ static void expect_stops(const char *folder, const int32_t *want, size_t n) {
 static void union_of_stop_tokens(void **state) {
     (void)state;
     char *folder = make_folder();
-    expect_stops(folder, (int32_t[]){ 151643, 151645 }, 2); /* <|endoftext|>, <|im_end|>: control tokens of the vocabulary */
+    expect_stops(folder, (int32_t[]){ 151643, 151645 },
+                 2); /* <|endoftext|>, <|im_end|>: control tokens of the vocabulary */
     put(folder, "config.json", "{\"eos_token_id\": 3}");
     put(folder, "generation_config.json", "{\"eos_token_id\": [9, 5, 151645, 99999999, -4]}");
     expect_stops(folder, (int32_t[]){ 3, 5, 9, 151643, 151645 }, 5);
@@ -116,7 +118,7 @@ static void finding(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(order_of_templates), cmocka_unit_test(union_of_stop_tokens),
-                                        cmocka_unit_test(finding) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(order_of_templates),
+                                        cmocka_unit_test(union_of_stop_tokens), cmocka_unit_test(finding) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -36,7 +36,8 @@ static void read_ids(mg_ids *ids, yyjson_val *list) {
 static void assert_ids(const mg_ids *got, const mg_ids *want, const char *what) {
     if (got->len != want->len) fail_msg("%s: %zu tokens, wanted %zu", what, got->len, want->len);
     for (size_t i = 0; i < got->len; i++)
-        if (got->data[i] != want->data[i]) fail_msg("%s: token %zu is %d, wanted %d", what, i, got->data[i], want->data[i]);
+        if (got->data[i] != want->data[i])
+            fail_msg("%s: token %zu is %d, wanted %d", what, i, got->data[i], want->data[i]);
 }
 
 /* Prompts of 3 to 60 tokens. */
@@ -44,7 +45,8 @@ static void make_prompts(mg_ids *prompt, const mg_model *m) {
     for (uint32_t p = 0; p < PROMPTS; p++) {
         mg_rng r = { 11, mg_rng_where(p, 0, 0) };
         size_t n = 3 + mg_rng_u32(r, 1000) % 58;
-        for (size_t i = 0; i < n; i++) assert_true(mg_ids_push(&prompt[p], (int32_t)(mg_rng_u32(r, i) % (uint32_t)m->c.vocab)));
+        for (size_t i = 0; i < n; i++)
+            assert_true(mg_ids_push(&prompt[p], (int32_t)(mg_rng_u32(r, i) % (uint32_t)m->c.vocab)));
     }
 }
 
@@ -90,7 +92,8 @@ static void check_position(void *context, int64_t i, const float *logit) {
     int64_t best = 0;
     for (int64_t k = 1; k < r->V; k++)
         if (logit[k] > logit[best]) best = k;
-    if (best != r->ids[i + 1]) fail_msg("%s: position %d: %d without the cache, %d with it", r->what, (int)i, (int)best, r->ids[i + 1]);
+    if (best != r->ids[i + 1])
+        fail_msg("%s: position %d: %d without the cache, %d with it", r->what, (int)i, (int)best, r->ids[i + 1]);
 }
 
 static void cache_equals_recomputation(void **state) {
@@ -106,7 +109,8 @@ static void cache_equals_recomputation(void **state) {
             OK(mg_generate_all(m, NULL, backend, prompt, PROMPTS, &o, out, &err));
             for (int p = 0; p < PROMPTS; p++) {
                 recomputation r = { .prompt = (int64_t)prompt[p].len, .V = m->c.vocab, .what = names[i] };
-                for (size_t k = 0; k < out[p].ids.len; k++) assert_true(mg_ids_push(&prompt[p], out[p].ids.data[k]));
+                for (size_t k = 0; k < out[p].ids.len; k++)
+                    assert_true(mg_ids_push(&prompt[p], out[p].ids.data[k]));
                 assert_int_equal(out[p].ids.len, 36);
                 r.ids = prompt[p].data;
                 r.n = (int64_t)prompt[p].len;
@@ -127,7 +131,9 @@ static void alone_equals_together(void **state) {
             mg_ids            prompt[PROMPTS] = { 0 };
             mg_generation     out[PROMPTS], one;
             make_prompts(prompt, m);
-            mg_generate_options o = { .sampling = mg_sampling_greedy(), .max_new_tokens = 30, .stop = &(int32_t){ 5 }, .n_stop = 1 };
+            mg_generate_options o = {
+                .sampling = mg_sampling_greedy(), .max_new_tokens = 30, .stop = &(int32_t){ 5 }, .n_stop = 1
+            };
             o.sampling.temperature = 2;
             o.sampling.repetition_penalty = 1.3;
             OK(mg_generate_all(m, NULL, backend, prompt, PROMPTS, &o, out, &err));
@@ -204,7 +210,8 @@ static void refusals(void **state) {
     mg_generation out;
     int32_t       ids[40] = { 0 };
     mg_ids        prompt = { ids, 40, 40 };
-    assert_fails(mg_generator_open(&g, m, NULL, mg_backend_find("ref32"), 1, CONTEXT + 1, &err), err, MG_CONFIG, "max_length");
+    assert_fails(mg_generator_open(&g, m, NULL, mg_backend_find("ref32"), 1, CONTEXT + 1, &err), err, MG_CONFIG,
+                 "max_length");
     assert_null(g);
     OK(mg_generator_open(&g, m, NULL, mg_backend_find("ref32"), 1, 40, &err));
     mg_generate_options o = { .sampling = mg_sampling_greedy() };
@@ -293,9 +300,12 @@ static void adapters_on_and_off(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(golden_greedy), cmocka_unit_test(cache_equals_recomputation),
-                                        cmocka_unit_test(alone_equals_together), cmocka_unit_test(how_answers_end),
-                                        cmocka_unit_test(refusals), cmocka_unit_test(kept_prefix),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(golden_greedy),
+                                        cmocka_unit_test(cache_equals_recomputation),
+                                        cmocka_unit_test(alone_equals_together),
+                                        cmocka_unit_test(how_answers_end),
+                                        cmocka_unit_test(refusals),
+                                        cmocka_unit_test(kept_prefix),
                                         cmocka_unit_test(adapters_on_and_off) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,9 +1,11 @@
-/* test_generate_real.c -- the three real models, packed as they are, against transformers on the same weights in fp32.
+/* test_generate_real.c -- the three real models, packed as they are, against transformers on the same weights in
+ * fp32.
  *
- * Per-token nll within 1e-3, its mean within 1e-4; logsumexp, the logits of transformers' top 8 and every 64th last
- * logit within 1e-3; the top 8 in order where neighbours are further apart than that; greedy continuations equal where
- * the gap to the second choice is larger than 1e-3.  Then text: streamed pieces are whole characters and together
- * the text, stop texts cut, and a prompt has one answer alone and among others.  Prints tokens per second. */
+ * Per-token nll within 1e-3, its mean within 1e-4; logsumexp, the logits of transformers' top 8 and every 64th
+ * last logit within 1e-3; the top 8 in order where neighbours are further apart than that; greedy continuations
+ * equal where the gap to the second choice is larger than 1e-3.  Then text: streamed pieces are whole characters
+ * and together the text, stop texts cut, and a prompt has one answer alone and among others.  Prints tokens per
+ * second. */
 #include "../support.h"
 
 #include "base/thread.h"
@@ -78,18 +80,23 @@ static void compare_logits(void *context, int64_t i, const float *logit) {
     for (int64_t k = 0; k < w->V; k++) most = fmax(most, (double)logit[k]);
     for (int64_t k = 0; k < w->V; k++) sum += exp((double)logit[k] - most);
     double lse = most + log(sum);
-    if (!(fabs(lse - (double)w->lse[i]) <= 1e-3)) fail_msg("%s: logsumexp %d is %g, wanted %g", w->what, (int)i, lse, (double)w->lse[i]);
+    if (!(fabs(lse - (double)w->lse[i]) <= 1e-3))
+        fail_msg("%s: logsumexp %d is %g, wanted %g", w->what, (int)i, lse, (double)w->lse[i]);
     const int32_t *id = w->top_id + i * TOP;
     const float   *want = w->top_logit + i * TOP;
     for (int k = 0; k < TOP; k++) {
         double got = (double)logit[id[k]];
-        if (!(fabs(got - (double)want[k]) <= 1e-3)) fail_msg("%s: logit %d of top %d is %g, wanted %g", w->what, (int)i, k, got, (double)want[k]);
+        if (!(fabs(got - (double)want[k]) <= 1e-3))
+            fail_msg("%s: logit %d of top %d is %g, wanted %g", w->what, (int)i, k, got, (double)want[k]);
         int64_t larger = 0; /* tokens clearly above: exactly those before it */
         for (int64_t v = 0; v < w->V; v++) larger += (double)logit[v] > got + 1e-3;
-        if (larger > k) fail_msg("%s: position %d: token %d has rank %d, wanted %d", w->what, (int)i, (int)id[k], (int)larger, k);
+        if (larger > k)
+            fail_msg("%s: position %d: token %d has rank %d, wanted %d", w->what, (int)i, (int)id[k], (int)larger,
+                     k);
     }
     for (int64_t k = 0; i == w->n - 1 && k < w->n_every; k++)
-        if (!(fabs((double)logit[k * EVERY] - (double)w->every[k]) <= 1e-3)) fail_msg("%s: last logit %d differs", w->what, (int)(k * EVERY));
+        if (!(fabs((double)logit[k * EVERY] - (double)w->every[k]) <= 1e-3))
+            fail_msg("%s: last logit %d differs", w->what, (int)(k * EVERY));
 }
 
 static void texts(rig *r, const char *name) {
@@ -97,20 +104,24 @@ static void texts(rig *r, const char *name) {
     yyjson_val *t;
     double      worst = 0, worst_mean = 0;
     yyjson_arr_foreach(yyjson_obj_get(r->j.root, "texts"), i, n, t) {
-        mg_ids       ids = { 0 };
-        yyjson_val  *text = yyjson_obj_get(t, "text"), *list = yyjson_obj_get(t, "ids");
-        float        nll[512];
-        double       sum = 0;
-        int64_t      count, unused;
-        OK(mg_tokenize(r->b.tokenizer, yyjson_get_str(text), yyjson_get_len(text), MG_TOKENIZE_SPECIAL, &ids, &err));
+        mg_ids      ids = { 0 };
+        yyjson_val *text = yyjson_obj_get(t, "text"), *list = yyjson_obj_get(t, "ids");
+        float       nll[512];
+        double      sum = 0;
+        int64_t     count, unused;
+        OK(mg_tokenize(r->b.tokenizer, yyjson_get_str(text), yyjson_get_len(text), MG_TOKENIZE_SPECIAL, &ids,
+                       &err));
         assert_int_equal(ids.len, yyjson_arr_size(list));
-        for (size_t k = 0; k < ids.len; k++) assert_int_equal(ids.data[k], yyjson_get_sint(yyjson_arr_get(list, k)));
+        for (size_t k = 0; k < ids.len; k++)
+            assert_int_equal(ids.data[k], yyjson_get_sint(yyjson_arr_get(list, k)));
         const float *want = part(r, i, "nll", &count);
         assert_int_equal(count, ids.len - 1);
         OK(mg_score(r->b.model, backend(), ids.data, (int64_t)ids.len, false, nll, &err));
         for (int64_t k = 0; k < count; k++) {
             double d = fabs((double)nll[k] - (double)want[k]);
-            if (!(d <= 1e-3)) fail_msg("%s, text %zu: nll %d is %g, wanted %g", name, i, (int)k, (double)nll[k], (double)want[k]);
+            if (!(d <= 1e-3))
+                fail_msg("%s, text %zu: nll %d is %g, wanted %g", name, i, (int)k, (double)nll[k],
+                         (double)want[k]);
             worst = fmax(worst, d);
             sum += (double)nll[k];
         }
@@ -137,10 +148,12 @@ static void greedy(rig *r, const char *name) {
         yyjson_val *want = yyjson_obj_get(g, "continuation"), *gap = yyjson_obj_get(g, "gap_to_second");
         read_ids(&prompt, yyjson_obj_get(g, "ids"));
         mg_generation       out;
-        mg_generate_options o = { .sampling = mg_sampling_greedy(), .max_new_tokens = (int64_t)yyjson_arr_size(want) };
+        mg_generate_options o = { .sampling = mg_sampling_greedy(),
+                                  .max_new_tokens = (int64_t)yyjson_arr_size(want) };
         OK(mg_generate_all(r->b.model, r->b.tokenizer, backend(), &prompt, 1, &o, &out, &err));
         size_t k = 0;
-        for (; k < out.ids.len && out.ids.data[k] == yyjson_get_sint(yyjson_arr_get(want, k)); k++) {}
+        for (; k < out.ids.len && out.ids.data[k] == yyjson_get_sint(yyjson_arr_get(want, k)); k++) {
+        }
         if (k < yyjson_arr_size(want) && yyjson_get_num(yyjson_arr_get(gap, k)) > 1e-3)
             fail_msg("%s: greedy token %zu of prompt %zu differs", name, k, i);
         mg_generation_free(&out);
@@ -187,8 +200,12 @@ static void streaming(rig *r) {
     mg_ids        prompt = { 0 };
     mg_generation out, cut;
     chat_ids(r, "日本の首都はどこですか。", &prompt);
-    mg_generate_options o = { .sampling = mg_sampling_greedy(), .max_new_tokens = 40, .stop = r->b.stop, .n_stop = r->b.n_stop,
-                              .on_text = listen, .context = &h };
+    mg_generate_options o = { .sampling = mg_sampling_greedy(),
+                              .max_new_tokens = 40,
+                              .stop = r->b.stop,
+                              .n_stop = r->b.n_stop,
+                              .on_text = listen,
+                              .context = &h };
     OK(mg_generate_all(r->b.model, r->b.tokenizer, backend(), &prompt, 1, &o, &out, &err));
     assert_true(h.pieces > 1);
     assert_string_equal(h.text.data, out.text.data);
@@ -217,13 +234,18 @@ static void streaming(rig *r) {
 }
 
 static void alone_and_together(rig *r) {
-    static const char *const questions[] = { "Hello", "日本の首都は", "1+1=", "What is the capital of France?", "富士山" , "Name a colour." };
+    static const char *const questions[] = { "Hello",  "日本の首都は",  "1+1=", "What is the capital of France?",
+                                             "富士山", "Name a colour." };
     enum { N = sizeof questions / sizeof *questions };
     mg_ids        prompt[N] = { 0 };
     mg_generation all[N], one;
     for (int i = 0; i < N; i++) chat_ids(r, questions[i], &prompt[i]);
-    mg_generate_options o = { .sampling = { .temperature = 1.2, .top_p = 0.98, .repetition_penalty = 1.1, .seed = 5 },
-                              .max_new_tokens = 12, .stop = r->b.stop, .n_stop = r->b.n_stop };
+    mg_generate_options o = {
+        .sampling = { .temperature = 1.2, .top_p = 0.98, .repetition_penalty = 1.1, .seed = 5 },
+        .max_new_tokens = 12,
+        .stop = r->b.stop,
+        .n_stop = r->b.n_stop
+    };
     OK(mg_generate_all(r->b.model, r->b.tokenizer, backend(), prompt, N, &o, all, &err));
     for (int i = 0; i < N; i++) {
         if (i % 2) {
@@ -239,11 +261,11 @@ static void alone_and_together(rig *r) {
 
 static void speed(rig *r, const char *name) {
     enum { N = 16, TOKENS = 24 };
-    mg_ids        prompt[N] = { 0 };
-    mg_generation out[N];
-    mg_generator *g;
+    mg_ids              prompt[N] = { 0 };
+    mg_generation       out[N];
+    mg_generator       *g;
     mg_generate_options o = { .sampling = mg_sampling_greedy(), .max_new_tokens = 1 };
-    double seconds[2][2];
+    double              seconds[2][2];
     for (int i = 0; i < N; i++) chat_ids(r, "What is the capital of France?", &prompt[i]);
     OK(mg_generator_open(&g, r->b.model, r->b.tokenizer, backend(), N, 256, &err));
     for (int many = 0; many < 2; many++)
@@ -255,9 +277,10 @@ static void speed(rig *r, const char *name) {
             seconds[many][tokens] = now() - t;
             for (size_t i = 0; i < n; i++) mg_generation_free(&out[i]);
         }
-    print_message("%s: %d threads: reads a prompt of %zu tokens in %.0f ms, then %.1f tok/s alone, %.1f with %d together\n", name,
-                  mg_threads(), prompt[0].len, seconds[0][0] * 1e3, TOKENS / (seconds[0][1] - seconds[0][0]),
-                  N * TOKENS / (seconds[1][1] - seconds[1][0]), N);
+    print_message(
+        "%s: %d threads: reads a prompt of %zu tokens in %.0f ms, then %.1f tok/s alone, %.1f with %d together\n",
+        name, mg_threads(), prompt[0].len, seconds[0][0] * 1e3, TOKENS / (seconds[0][1] - seconds[0][0]),
+        N * TOKENS / (seconds[1][1] - seconds[1][0]), N);
     mg_generator_close(g);
     for (int i = 0; i < N; i++) mg_ids_free(&prompt[i]);
 }
@@ -280,6 +303,7 @@ static void gemma3(void **state) { (void)state, real("gemma3"); }
 static void qwen(void **state) { (void)state, real("qwen"); }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(smollm2), cmocka_unit_test(gemma3), cmocka_unit_test(qwen) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(smollm2), cmocka_unit_test(gemma3),
+                                        cmocka_unit_test(qwen) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

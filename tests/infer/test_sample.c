@@ -24,7 +24,8 @@ static void expect(const mg_sampling *o, const double *want, const char *what) {
     for (int i = 0; i < DRAWS; i++) count[mg_sampler_choose(&s, logit, o, i)]++;
     for (int i = 0; i < V; i++) {
         double sigma = sqrt(want[i] * (1 - want[i]) / DRAWS), got = (double)count[i] / DRAWS;
-        if (!(fabs(got - want[i]) <= 4 * sigma)) fail_msg("%s: token %d has %.4f, wanted %.4f", what, i, got, want[i]);
+        if (!(fabs(got - want[i]) <= 4 * sigma))
+            fail_msg("%s: token %d has %.4f, wanted %.4f", what, i, got, want[i]);
     }
     mg_sampler_close(&s);
 }
@@ -41,7 +42,8 @@ static void distributions(void **state) {
     mg_sampling o = plain();
     expect(&o, p, "plain");
     o.temperature = 0.5; /* squares: 0.01 0.16 0.0025 0.09 0.0225, sum 0.285 */
-    expect(&o, (double[]){ 0.01 / 0.285, 0.16 / 0.285, 0.0025 / 0.285, 0.09 / 0.285, 0.0225 / 0.285 }, "temperature 0.5");
+    expect(&o, (double[]){ 0.01 / 0.285, 0.16 / 0.285, 0.0025 / 0.285, 0.09 / 0.285, 0.0225 / 0.285 },
+           "temperature 0.5");
     o = plain();
     o.top_k = 2;
     expect(&o, (double[]){ 0, 0.4 / 0.7, 0, 0.3 / 0.7, 0 }, "top-k 2");
@@ -114,8 +116,8 @@ static void repetition(void **state) {
 static void heap_order(void **state) {
     (void)state;
     enum { MANY = 3001 };
-    mg_sampler  s;
-    mg_sampling o = plain();
+    mg_sampler   s;
+    mg_sampling  o = plain();
     static float logit[MANY];
     open_sampler(&s, MANY);
     for (int i = 0; i < MANY; i++) logit[i] = (float)((i * 7919) % MANY) * 1e-4f; /* a permutation */
@@ -130,7 +132,7 @@ static void heap_order(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = { cmocka_unit_test(distributions),
                                         cmocka_unit_test(draws_are_a_function_of_seed_and_position),
-                                        cmocka_unit_test(greedy_takes_the_first_of_equals), cmocka_unit_test(repetition),
-                                        cmocka_unit_test(heap_order) };
+                                        cmocka_unit_test(greedy_takes_the_first_of_equals),
+                                        cmocka_unit_test(repetition), cmocka_unit_test(heap_order) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -29,8 +29,12 @@ static void put(converter *c, const char *name, int layer, const float *data, in
         snprintf(c->name[c->n], sizeof c->name[0], "model.%s.weight", name);
     else
         snprintf(c->name[c->n], sizeof c->name[0], "model.layers.%d.%s.weight", layer, name);
-    c->entry[c->n] = (mg_st_entry){ .name = c->name[c->n], .dtype = "F32", .n_dims = rows ? 2 : 1, .data = data,
-                                    .dims = { rows ? rows : cols, rows ? cols : 0 }, .bytes = (size_t)((rows ? rows : 1) * cols) * 4 };
+    c->entry[c->n] = (mg_st_entry){ .name = c->name[c->n],
+                                    .dtype = "F32",
+                                    .n_dims = rows ? 2 : 1,
+                                    .data = data,
+                                    .dims = { rows ? rows : cols, rows ? cols : 0 },
+                                    .bytes = (size_t)((rows ? rows : 1) * cols) * 4 };
     c->n++;
 }
 
@@ -56,8 +60,10 @@ static void put_turned(converter *c, const char *name, int which, int64_t rows) 
 static void write_folder(const char *folder) {
     static const char config[] =
         "{\"model_type\": \"llama\", \"hidden_size\": 64, \"intermediate_size\": 172, \"num_hidden_layers\": 5,"
-        " \"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"vocab_size\": 512, \"max_position_embeddings\": 512,"
-        " \"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"hidden_act\": \"silu\", \"tie_word_embeddings\": true}";
+        " \"num_attention_heads\": 8, \"num_key_value_heads\": 4, \"vocab_size\": 512, "
+        "\"max_position_embeddings\": 512,"
+        " \"rms_norm_eps\": 1e-05, \"rope_theta\": 10000.0, \"hidden_act\": \"silu\", \"tie_word_embeddings\": "
+        "true}";
     static converter c;
     mg_mapping       file;
     char             path[4200];
@@ -118,8 +124,20 @@ static mg_tokenizer *open_tokenizer(void) {
         mg_buf_free(&b);
     }
     assert_true(p == file.data + file.size);
-    mg_gguf_vocab v = { .model = "llama", .n = V, .token = token, .token_len = len, .score = score, .type = type, .bos = 1,
-                        .eos = 2, .unk = 0, .pad = -1, .eot = -1, .add_bos = 1, .add_eos = 0, .add_space_prefix = 1 };
+    mg_gguf_vocab v = { .model = "llama",
+                        .n = V,
+                        .token = token,
+                        .token_len = len,
+                        .score = score,
+                        .type = type,
+                        .bos = 1,
+                        .eos = 2,
+                        .unk = 0,
+                        .pad = -1,
+                        .eot = -1,
+                        .add_bos = 1,
+                        .add_eos = 0,
+                        .add_space_prefix = 1 };
     OK(mg_tokenizer_from_gguf(&t, &v, "tok512.bin", &err));
     mg_unmap_file(&file);
     return t;
@@ -146,39 +164,42 @@ static void one_case(const mg_model *m, const mg_tokenizer *t, const mg_backend 
     assert_near(sum, yyjson_get_num(yyjson_obj_get(c, "sum_nll_nats")), 1e-4, "sum of nll");
     OK(mg_score_logits(m, b, ids.data, (int64_t)ids.len, false, last_logits, logit, &err));
     for (size_t i = 0; i < V; i++)
-        assert_near(logit[i], yyjson_get_num(yyjson_arr_get(yyjson_obj_get(c, "last_logits"), i)), 1e-3, "last logit");
+        assert_near(logit[i], yyjson_get_num(yyjson_arr_get(yyjson_obj_get(c, "last_logits"), i)), 1e-3,
+                    "last logit");
     mg_ids_free(&ids);
 }
 
 static void greedy(const mg_model *m, const mg_tokenizer *t, const mg_backend *b, yyjson_val *want) {
-    yyjson_val *ids = yyjson_obj_get(want, "ids");
-    size_t      n = yyjson_arr_size(ids);
-    int32_t     bos = (int32_t)yyjson_get_sint(yyjson_arr_get(ids, 0));
-    mg_ids      prompt = { &bos, 1, 1 };
+    yyjson_val         *ids = yyjson_obj_get(want, "ids");
+    size_t              n = yyjson_arr_size(ids);
+    int32_t             bos = (int32_t)yyjson_get_sint(yyjson_arr_get(ids, 0));
+    mg_ids              prompt = { &bos, 1, 1 };
     mg_generation       out;
     mg_generate_options o = { .sampling = mg_sampling_greedy(), .max_new_tokens = (int64_t)n - 1 };
     OK(mg_generate_all(m, t, b, &prompt, 1, &o, &out, &err));
     assert_int_equal(out.ids.len, n - 1);
     for (size_t i = 1; i < n; i++) assert_int_equal(out.ids.data[i - 1], yyjson_get_sint(yyjson_arr_get(ids, i)));
-    assert_non_null(strstr(out.text.data, "big, red ball. She wanted to play with it, but it was too high.\nLily's mom said"));
+    assert_non_null(
+        strstr(out.text.data, "big, red ball. She wanted to play with it, but it was too high.\nLily's mom said"));
     mg_generation_free(&out);
 }
 
 static void stories(void **state) {
     (void)state;
     static const char *const backends[] = { "ref32", "cpu" };
-    char        *folder = make_temp_folder();
-    mg_json      j;
-    mg_model    *m;
-    size_t       i, n;
-    yyjson_val  *c;
+    char                    *folder = make_temp_folder();
+    mg_json                  j;
+    mg_model                *m;
+    size_t                   i, n;
+    yyjson_val              *c;
     write_folder(folder);
     mg_tokenizer    *t = open_tokenizer();
     mg_model_options o = { .positions = SEQ };
     OK(mg_model_open(&m, folder, &o, &err));
     OK(mg_json_open(&j, shared_path("models/stories260K/reference.json"), 1 << 20, &err));
     for (size_t b = 0; b < 2; b++) {
-        yyjson_arr_foreach(yyjson_obj_get(j.root, "cases"), i, n, c) one_case(m, t, mg_backend_find(backends[b]), c);
+        yyjson_arr_foreach(yyjson_obj_get(j.root, "cases"), i, n, c)
+            one_case(m, t, mg_backend_find(backends[b]), c);
         assert_int_equal(n, 6);
         greedy(m, t, mg_backend_find(backends[b]), yyjson_obj_get(j.root, "greedy"));
     }
