@@ -299,10 +299,12 @@ static bool seen_twice(const mg_list *list) {
 
 mg_status mg_sft_options_check(const mg_sft_options *o, mg_error *err) {
     bool resumes = o->resume_from_checkpoint != NULL;
-    if (!o->model_name_or_path && !resumes)
+    if (!o->model_name_or_path)
         return mg_fail(err, MG_USAGE, "no model is named; give -m with a Hugging Face folder or a .gguf file");
-    if (!o->dataset.n && !resumes)
+    if (!o->dataset.n)
         return mg_fail(err, MG_USAGE, "no training data is named; give -d with a JSONL, JSON, CSV or TSV file");
+    if (resumes && !o->output_dir)
+        return mg_fail(err, MG_USAGE, "resume_from_checkpoint needs the run's folder; give -o, or use `migaki resume RUN`");
     if (o->bnb_4bit_blocksize != 64 && o->bnb_4bit_blocksize != 128)
         return mg_fail(err, MG_CONFIG, "bnb_4bit_blocksize is %lld; wanted 64 or 128", (long long)o->bnb_4bit_blocksize);
     if (o->val_size > 0 && o->eval_dataset.n)

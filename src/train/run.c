@@ -303,7 +303,7 @@ static mg_run *new_run(void) {
 }
 
 mg_status mg_run_create(mg_run **out, const char *output_dir, const char *run_name, const char *model,
-                        const char *method, mg_error *err) {
+                        const char *method, const char *config_yaml, mg_error *err) {
     mg_run   *r = new_run();
     char     *automatic = NULL;
     mg_status st = MG_OK;
@@ -320,6 +320,7 @@ mg_status mg_run_create(mg_run **out, const char *output_dir, const char *run_na
                     : make_named(r, mg_runs_root(), run_name ? run_name : automatic, !run_name, err);
     if (!st) st = mg_run_lock(&r->lock, r->folder, err);
     if (!st) st = open_log(r, 0, err);
+    if (!st && config_yaml) st = mg_run_write(r, "config.yaml", config_yaml, strlen(config_yaml), err);
     if (!st) st = mg_run_write_environment(r, 0, 0, NULL, err); /* from now on the folder is a run */
     if (!st) open_database(r);
 done:

@@ -29,10 +29,11 @@ typedef struct mg_run_point { /* one logged value, in order of logging */
 } mg_run_point;
 
 /* Make a new run.  `output_dir`: its folder, which must not hold a run yet; NULL: runs/NAME under the
- * runs folder (mg_runs_root).  `run_name` NULL: from model and date, made unique.  MG_CONFIG: the name or
+ * runs folder (mg_runs_root).  `run_name` NULL: from model and date, made unique.  `config_yaml` is written
+ * before the folder counts as a run, so that every run can be resumed; NULL: none.  MG_CONFIG: the name or
  * folder is taken.  The run is locked. */
 mg_status mg_run_create(mg_run **out, const char *output_dir, const char *run_name, const char *model,
-                        const char *method, mg_error *err);
+                        const char *method, const char *config_yaml, mg_error *err);
 /* Open a run to go on with it: locks it (MG_MISMATCH: another process works in it) and loads its history. */
 mg_status mg_run_open(mg_run **out, const char *folder, mg_error *err);
 void      mg_run_close(mg_run *r); /* NULL is fine */

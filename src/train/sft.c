@@ -7,6 +7,7 @@
  * loss that is not finite never reaches the weights, a full disk does not end
  * the run, Ctrl-C saves first. */
 #include "base/machine.h"
+#include "base/thread.h"
 #include "train/sft_parts.h"
 
 #include <math.h>
@@ -97,6 +98,7 @@ static void count_step(const mg_trainer *r, const mg_epoch *e, size_t begin, siz
     }
 }
 
+/* MG_STOPPED, and no step made: the user wants to stop. */
 static mg_status one_step(mg_trainer *r, mg_sft_step *s, mg_error *err) {
     size_t          begin, end;
     const mg_epoch *e = mg_trainer_locate(r, r->info.step, &begin, &end, &s->epoch);
@@ -108,6 +110,10 @@ static mg_status one_step(mg_trainer *r, mg_sft_step *s, mg_error *err) {
     for (size_t i = begin; !st && i < end; i++) {
         double loss = 0;
         int    n = mg_trainer_micro(r, e, i);
+        if (i > begin && stopped(r)) { /* half a step is none */
+            mg_params_zero_grad(&r->params);
+            return MG_STOPPED;
+        }
         st = mg_pack(&r->packed, r->list, n, err);
         /* dropout: a stream of its own for every micro-batch of the run */
         r->tape.step = (uint64_t)(r->info.step * r->o->gradient_accumulation_steps) + (i - begin);
@@ -182,15 +188,23 @@ static void try_save(mg_trainer *r, bool *saved) {
     if (!*saved) warn(r, "%s", err.text);
 }
 
+static bool had_enough(const mg_trainer *r) {
+    return r->o->early_stopping_patience && r->info.evals_without_improvement >= r->o->early_stopping_patience;
+}
+
 static mg_status loop(mg_trainer *r, mg_sft_result *out, mg_error *err) {
     const mg_sft_options *o = r->o;
     double    begin = now(), mean = 0;
     int64_t   first = r->info.step;
     bool      saved = true;
-    mg_status st = r->eval.n && !r->info.step ? evaluate(r, err) : MG_OK;
-    while (!st && r->info.step < r->total_steps && !stopped(r)) {
+    mg_status st = r->eval.n && !r->info.step && isnan(r->first_eval_loss) ? evaluate(r, err) : MG_OK;
+    while (!st && r->info.step < r->total_steps && !stopped(r) && !had_enough(r)) {
         mg_sft_step s = { .eval_loss = r->eval_loss, .eval_accuracy = r->eval_accuracy };
         st = one_step(r, &s, err);
+        if (st == MG_STOPPED) {
+            st = MG_OK;
+            break;
+        }
         if (st) break;
         s.seconds_left = (now() - begin) / (double)(s.step - first) * (double)(r->total_steps - s.step);
         out->last_loss = s.loss;
@@ -201,18 +215,14 @@ static mg_status loop(mg_trainer *r, mg_sft_result *out, mg_error *err) {
         if (r->eval.n && (o->eval_steps ? due(o->eval_steps, s.step, false, r->total_steps) : save)) {
             st = evaluate(r, err);
             if (!st && !stopped(r)) judge(r);
-            bool enough = o->early_stopping_patience && r->info.evals_without_improvement >= o->early_stopping_patience;
-            if (enough) {
-                out->stopped_early = true;
-                save = true;
-            }
-            /* the best so far must be on disk to be taken at the end */
+            /* the best so far must be on disk to be taken at the end, and the last step to be resumed from */
+            save |= had_enough(r);
             save |= o->load_best_model_at_end && r->info.has_best && r->info.best_step == s.step;
         }
         saved = false;
         if (!st && save) try_save(r, &saved);
-        if (out->stopped_early) break;
     }
+    out->stopped_early = had_enough(r);
     out->stopped_by_user = stopped(r);
     if (!st && !saved) st = mg_trainer_save(r, err); /* the last word must be on disk */
     out->seconds = now() - begin;
@@ -250,21 +260,33 @@ static mg_status write_records(mg_trainer *r, const mg_sft_result *out, const ch
     return st ? st : mg_run_write_state(r->run, &state, err);
 }
 
+/* The first or last value that the run has logged under a name; NaN: none. */
+static double logged(const mg_run *run, const char *name, bool first) {
+    size_t              n;
+    double              value = NAN;
+    const mg_run_point *p = mg_run_history(run, &n);
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(p[i].name, name)) continue;
+        value = p[i].value;
+        if (first) break;
+    }
+    return value;
+}
+
 static mg_status open_run(mg_trainer *r, const char *config_yaml, int argc, char *const *argv, mg_error *err) {
     const mg_sft_options *o = r->o;
     mg_status             st;
     if (o->resume_from_checkpoint)
         st = mg_run_open(&r->run, o->output_dir, err);
     else
-        st = mg_run_create(&r->run, o->output_dir, o->run_name, o->model_name_or_path, "sft", err);
+        st = mg_run_create(&r->run, o->output_dir, o->run_name, o->model_name_or_path, "sft", config_yaml, err);
     if (st) return st;
     snprintf(r->info.run_id, sizeof r->info.run_id, "%s", mg_run_id(r->run));
     if (o->resume_from_checkpoint) {
         mg_checkpoint_clean(mg_run_folder(r->run));
         return mg_trainer_restore(r, o->resume_from_checkpoint, err);
     }
-    st = mg_run_write(r->run, "config.yaml", config_yaml, strlen(config_yaml), err);
-    return st ? st : mg_run_write_environment(r->run, 0, argc, argv, err);
+    return mg_run_write_environment(r->run, mg_threads(), argc, argv, err);
 }
 
 mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int argc, char *const *argv, const mg_sft_listener *listener,
@@ -280,6 +302,10 @@ mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int arg
     if (!st) st = open_run(&r, config_yaml, argc, argv, err);
     if (st) goto done;
     mg_trainer_facts(&r);
+    r.first_eval_loss = logged(r.run, "eval_loss", true);
+    r.eval_loss = logged(r.run, "eval_loss", false);
+    r.eval_accuracy = logged(r.run, "eval_accuracy", false);
+    out.last_loss = logged(r.run, "loss", false);
     st = loop(&r, &out, err);
     if (!st && !out.stopped_by_user) st = take_best(&r, err);
     if (!st) st = mg_trainer_write_model(&r, err);

@@ -8,9 +8,11 @@
 #include "support.h"
 
 #include "base/file.h"
+#include "../format/sample_gguf.h"
 #include "cli/sft_options.h"
 #include "data/dataset.h"
 #include "format/safetensors.h"
+#include "tensor/format.h"
 #include "train/sft.h"
 
 enum { RIG_STEPS = 512 };
@@ -32,12 +34,15 @@ typedef struct rig {
     mg_error       err;
 } rig;
 
+static mg_list rig_paths; /* of the test at hand */
+
+/* A path in the test's folder; it lives until rig_close. */
 static inline const char *rig_path(const rig *r, const char *name) {
-    static char ring[256][4200];
-    static int  next;
-    char       *path = ring[next++ % 256];
-    snprintf(path, sizeof ring[0], "%s/%s", r->home, name);
-    return path;
+    size_t n = strlen(r->home) + strlen(name) + 2;
+    char  *path = malloc(n);
+    assert_true(path && MG_GROW(rig_paths.item, rig_paths.cap, rig_paths.n + 1));
+    snprintf(path, n, "%s/%s", r->home, name);
+    return rig_paths.item[rig_paths.n++] = path;
 }
 
 static inline void rig_open(rig *r) {
@@ -50,6 +55,9 @@ static inline void rig_close(rig *r) {
     mg_options_free(r->options);
     mg_buf_free(&r->warnings);
     remove_temp_folder(r->home);
+    for (size_t i = 0; i < rig_paths.n; i++) free(rig_paths.item[i]);
+    free(rig_paths.item);
+    rig_paths = (mg_list){ 0 };
 }
 
 static inline void rig_write(const char *path, const char *text) {
@@ -101,6 +109,66 @@ static inline const char *rig_golden(rig *r, const char *name) {
     snprintf(target, sizeof target, "%s/tokenizer.json", name);
     rig_write_tokenizer(rig_path(r, target));
     return folder;
+}
+
+/* A llama of two layers in Q8_0 with a SentencePiece vocabulary of 320, as one GGUF file; its path. */
+static inline const char *rig_gguf(rig *r, const char *name) {
+    static const struct { const char *name; uint64_t rows, cols; } weights[] = {
+        { "token_embd", 320, 64 },         { "output_norm", 1, 64 },         { "blk.%d.attn_norm", 1, 64 },
+        { "blk.%d.attn_q", 64, 64 },       { "blk.%d.attn_k", 32, 64 },      { "blk.%d.attn_v", 32, 64 },
+        { "blk.%d.attn_output", 64, 64 },  { "blk.%d.ffn_norm", 1, 64 },     { "blk.%d.ffn_gate", 128, 64 },
+        { "blk.%d.ffn_up", 128, 64 },      { "blk.%d.ffn_down", 64, 128 },
+    };
+    enum { VOCABULARY = 320, LAYERS = 2, ONCE = 2, EACH = sizeof weights / sizeof *weights - ONCE };
+    mg_buf   b = { 0 }, data = { 0 };
+    uint32_t x = 99;
+    put_header(&b, 3, ONCE + LAYERS * EACH, 13);
+    put_string(&b, "general.architecture", "llama");
+    put_int(&b, "llama.context_length", 128);
+    put_int(&b, "llama.embedding_length", 64);
+    put_int(&b, "llama.block_count", LAYERS);
+    put_int(&b, "llama.feed_forward_length", 128);
+    put_int(&b, "llama.attention.head_count", 4);
+    put_int(&b, "llama.attention.head_count_kv", 2);
+    put_int(&b, "tokenizer.ggml.bos_token_id", 1);
+    put_int(&b, "tokenizer.ggml.eos_token_id", 2);
+    put_string(&b, "tokenizer.ggml.model", "llama");
+    put_array(&b, "tokenizer.ggml.tokens", MG_GGUF_STRING, VOCABULARY);
+    for (int i = 0; i < VOCABULARY; i++) {
+        char token[16];
+        snprintf(token, sizeof token, i < 3 ? "<s%d>" : i < 259 ? "<0x%02X>" : "t%d", i < 3 || i >= 259 ? i : i - 3);
+        put_text(&b, token);
+    }
+    put_array(&b, "tokenizer.ggml.scores", MG_GGUF_F32, VOCABULARY);
+    for (int i = 0; i < VOCABULARY; i++) mg_buf_add(&b, &(float){ -(float)i }, 4);
+    put_array(&b, "tokenizer.ggml.token_type", MG_GGUF_I32, VOCABULARY);
+    for (int i = 0; i < VOCABULARY; i++) put_u32(&b, i < 3 ? 3 : i < 259 ? 6 : 1); /* control, byte, normal */
+    for (size_t i = 0; i < ONCE + LAYERS * EACH; i++) {
+        size_t   w = i < ONCE ? i : ONCE + (i - ONCE) % EACH;
+        char     weight[64] = "", full[80];
+        uint64_t rows = weights[w].rows, cols = weights[w].cols;
+        if (i < ONCE)
+            snprintf(weight, sizeof weight, "%s", weights[w].name);
+        else
+            snprintf(weight, sizeof weight, "blk.%d%s", (int)((i - ONCE) / EACH), weights[w].name + strlen("blk.%d"));
+        snprintf(full, sizeof full, "%s.weight", weight);
+        pad_to(&data, 32);
+        put_tensor(&b, full, rows == 1 ? 1 : 2, (uint64_t[]){ cols, rows }, rows == 1 ? 0 : 8, data.len);
+        for (uint64_t k = 0; rows == 1 && k < cols; k++) mg_buf_add(&data, &(float){ 1 }, 4);
+        for (uint64_t k = 0; rows > 1 && k < rows * cols / 32; k++) {
+            mg_buf_add(&data, &(uint16_t){ mg_f32_to_f16(0.0015f) }, 2);
+            for (int q = 0; q < 32; q++) mg_buf_char(&data, (char)((x = x * 1664525u + 1013904223u) >> 24));
+        }
+    }
+    pad_to(&b, 32);
+    mg_buf_add(&b, data.data, data.len);
+    assert_false(b.failed || data.failed);
+    mg_error    err;
+    const char *path = rig_path(r, name);
+    assert_ok(mg_replace_file(path, b.data, b.len, &err), err);
+    mg_buf_free(&b);
+    mg_buf_free(&data);
+    return path;
 }
 
 /* Rows of input_ids and labels that can be learnt: token i + 1 follows token i in a cycle of its own, lengths

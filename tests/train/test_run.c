@@ -43,15 +43,15 @@ static void test_names(void **state) {
     mg_run  *a = NULL, *b = NULL, *c = NULL;
     mg_error err;
     char    *folder = NULL;
-    assert_ok(mg_run_create(&a, NULL, NULL, "/x/Gemma-3 270m.gguf", "sft", &err), err);
-    assert_ok(mg_run_create(&b, NULL, NULL, "/x/Gemma-3 270m.gguf", "sft", &err), err);
+    assert_ok(mg_run_create(&a, NULL, NULL, "/x/Gemma-3 270m.gguf", "sft", NULL, &err), err);
+    assert_ok(mg_run_create(&b, NULL, NULL, "/x/Gemma-3 270m.gguf", "sft", NULL, &err), err);
     assert_int_equal(strncmp(mg_run_name(a), "gemma-3-270m-20", 15), 0);
     assert_string_not_equal(mg_run_name(a), mg_run_name(b));
     assert_string_not_equal(mg_run_id(a), mg_run_id(b));
-    assert_ok(mg_run_create(&c, NULL, "mine", "m/", "sft", &err), err);
-    assert_fails(mg_run_create(&b, NULL, "mine", "m", "sft", &err), err, MG_CONFIG, "mine");
-    assert_fails(mg_run_create(&b, NULL, "../mine", "m", "sft", &err), err, MG_CONFIG, "slashes");
-    assert_fails(mg_run_create(&b, mg_run_folder(c), NULL, "m", "sft", &err), err, MG_CONFIG, "holds a run");
+    assert_ok(mg_run_create(&c, NULL, "mine", "m/", "sft", "seed: 1\n", &err), err);
+    assert_fails(mg_run_create(&b, NULL, "mine", "m", "sft", NULL, &err), err, MG_CONFIG, "mine");
+    assert_fails(mg_run_create(&b, NULL, "../mine", "m", "sft", NULL, &err), err, MG_CONFIG, "slashes");
+    assert_fails(mg_run_create(&b, mg_run_folder(c), NULL, "m", "sft", NULL, &err), err, MG_CONFIG, "holds a run");
     assert_ok(mg_runs_resolve(&folder, root, "mine", &err), err);
     assert_string_equal(mg_path_base(folder), "mine");
     free(folder);
@@ -70,7 +70,7 @@ static void test_lock(void **state) {
     mg_run  *r = NULL, *again = NULL;
     mg_error err;
     char     folder[4096];
-    assert_ok(mg_run_create(&r, NULL, "locked", "m", "sft", &err), err);
+    assert_ok(mg_run_create(&r, NULL, "locked", "m", "sft", NULL, &err), err);
     snprintf(folder, sizeof folder, "%s", mg_run_folder(r));
     assert_fails(mg_run_open(&again, folder, &err), err, MG_MISMATCH, "another process");
     mg_run_close(r);
@@ -106,7 +106,7 @@ static void test_records(void **state) {
                            .train_samples = 9, .eval_loss_before = NAN, .eval_loss_after = NAN, .config_yaml = "lora_r: 8\n" };
     mg_metric     results[] = { { "train_loss", 1.25 }, { "eval_loss", NAN } };
     char         *argv[] = { "migaki", "sft" };
-    assert_ok(mg_run_create(&r, NULL, "records", "m", "sft", &err), err);
+    assert_ok(mg_run_create(&r, NULL, "records", "m", "sft", NULL, &err), err);
     snprintf(folder, sizeof folder, "%s", mg_run_folder(r));
     for (int i = 1; i <= 5; i++) log_step(r, i, i == 4 ? NAN : 2.0 / i);
     mg_metric e = { "eval_loss", 1.5 };
@@ -178,7 +178,7 @@ static void test_database(void **state) {
     mg_run     *r = NULL;
     mg_error    err;
     char        path[4200], *outside = make_temp_folder();
-    assert_ok(mg_run_create(&r, outside, NULL, "m", "sft", &err), err);
+    assert_ok(mg_run_create(&r, outside, NULL, "m", "sft", NULL, &err), err);
     for (int i = 1; i <= 3; i++) log_step(r, i, 1.0 / i);
     assert_ok(mg_runs_open(&db, root, &err), err);
     assert_ok(mg_runs_list(&rows, db, &err), err);
