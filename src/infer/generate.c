@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { READ = 256, SLOTS_AT_ONCE = 32 };
+enum { READ = 256, SLOTS_LEAST = 4, SLOTS_MOST = 32, CACHED_BYTES = 640 << 10 };
 
 struct mg_generator {
     const mg_model     *m;
@@ -446,6 +446,16 @@ void mg_generation_free(mg_generation *g) {
     *g = (mg_generation){ 0 };
 }
 
+/* Sequences side by side: as many as share the decoding of a weight, while the widest input of a product stays in
+ * a core's cache.  Beyond that steps become slower, not faster: Qwen 1.5B (8960 wide) took 224 ms with 16 and
+ * 1132 ms with 32; Gemma 3 270M (2048 wide) 41 ms and 66 ms. */
+static int slots_for(const mg_model *m, size_t prompts) {
+    int64_t fit =
+        CACHED_BYTES / (m->c.ffn * (int64_t)sizeof(float)) / 4 * 4; /* kernels take four rows at a time */
+    int64_t most = fit < SLOTS_LEAST ? SLOTS_LEAST : fit > SLOTS_MOST ? SLOTS_MOST : fit;
+    return (int64_t)prompts < most ? (int)(prompts ? prompts : 1) : (int)most;
+}
+
 mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, const mg_backend *b,
                           const mg_ids *prompt, size_t n, const mg_generate_options *o, mg_generation *out,
                           mg_error *err) {
@@ -458,8 +468,7 @@ mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, cons
     int64_t context = m->rope.positions, most = o->max_new_tokens;
     if (m->c.max_positions > 1 && m->c.max_positions < context) context = m->c.max_positions;
     if (most && most < context - (int64_t)longest) context = (int64_t)longest + most;
-    mg_status st =
-        mg_generator_open(&g, m, tokenizer, b, n < SLOTS_AT_ONCE ? (int)(n ? n : 1) : SLOTS_AT_ONCE, context, err);
+    mg_status st = mg_generator_open(&g, m, tokenizer, b, slots_for(m, n), context, err);
     if (!st) st = mg_generate(g, prompt, n, o, out, err);
     mg_generator_close(g);
     return st;
