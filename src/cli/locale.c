@@ -6,6 +6,7 @@
  * build folder speaks its own texts. */
 #include "cli/locale.h"
 
+#include <langinfo.h>
 #include <libintl.h>
 #include <locale.h>
 #include <stdbool.h>
@@ -55,7 +56,8 @@ static void bind_catalogue(void) {
 
 void mg_locale_start(const char *lang) {
     japanese = !strcmp(lang ? lang : wanted(), "ja");
-    if (!setlocale(LC_CTYPE, "")) setlocale(LC_CTYPE, "C.UTF-8");
+    /* texts are UTF-8 whatever the environment says: in the C locale a line editor would take a kanji for bytes */
+    if (!setlocale(LC_CTYPE, "") || strcmp(nl_langinfo(CODESET), "UTF-8") != 0) setlocale(LC_CTYPE, "C.UTF-8");
     if (!japanese) {
         setlocale(LC_MESSAGES, "C");
         return;
