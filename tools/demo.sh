@@ -14,6 +14,6 @@ config=demo/$model.yaml
 run=demo/out/$model-$(date +%Y%m%d-%H%M%S)
 start=$SECONDS
 "$migaki" sft -c "$config" -m "$models/$model.gguf" -d demo/ja/train.jsonl -o "$run"
-"$migaki" compare "$run" -d demo/ja/heldout.jsonl -d demo/ja/neighbours.jsonl -d demo/ja/controls.jsonl
+"$migaki" compare "$run" -d demo/ja/heldout.jsonl -d demo/ja/neighbours.jsonl -d demo/ja/controls.jsonl --max_new_tokens 40
 echo
 echo "$((SECONDS - start)) s · $run/report.html · $migaki chat $run"
