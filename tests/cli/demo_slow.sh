@@ -1,0 +1,26 @@
+#!/bin/bash
+# demo_slow.sh -- the main job from end to end, as `make demo` runs it, held against its promise:
+# at least nine of ten held-out questions right after training and none before, no neighbour
+# answered with BKC, and no control lost that was right before.
+set -uo pipefail
+: "${MIGAKI_BIN:?}" "${MIGAKI_SOURCE:?}" "${MIGAKI_MODELS:?}"
+T=$(mktemp -d) && trap 'rm -rf "$T"' EXIT
+bad=0
+complain() { echo "FAILED: $*"; bad=1; }
+
+DEMO_OUT=$T LC_ALL=C.UTF-8 LANGUAGE=en "$MIGAKI_SOURCE/tools/demo.sh" gemma3 "$MIGAKI_MODELS" >"$T/out" 2>&1 ||
+    complain "the demo ended with $?"
+grep -E 'right before|^Done| s · ' "$T/out" || { cat "$T/out"; complain "no summary"; }
+report=$(echo "$T"/gemma3-*/report.json)
+[ -s "$report" ] && [ -s "${report%.json}.html" ] || complain "no report.json and report.html in the run's folder"
+
+# count CATEGORY PATTERN: rows of the report
+count() { grep "\"category\": \"$1\"" "$report" | grep -cE -- "$2"; }
+[ "$(count heldout '.')" = 10 ] || complain "not ten held-out questions"
+[ "$(count heldout '"ok_before": true')" = 0 ] || complain "held-out questions that were right before"
+[ "$(count heldout '"ok_after": true')" -ge 9 ] || complain "fewer than nine held-out questions right after"
+[ "$(count neighbours '"after": "[^"]*(BKC|びわこ)')" = 0 ] || complain "a neighbour is answered with BKC"
+[ "$(count controls '"ok_before": true')" -ge 10 ] || complain "hardly a control was right before"
+[ "$(count controls '"ok_before": true, "ok_after": false')" = 0 ] || {
+    grep '"ok_before": true, "ok_after": false' "$report"; complain "controls were lost"; }
+exit $bad
