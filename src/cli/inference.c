@@ -2,12 +2,12 @@
 #include "cli/inference.h"
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/json.h"
 #include "base/thread.h"
 #include "train/runs.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,10 +219,8 @@ static void on_interrupt(int signal) {
 }
 
 void mg_interrupts_begin(void) {
-    struct sigaction a = { .sa_handler = on_interrupt }; /* no SA_RESTART: a read of the keyboard ends, too */
-    sigemptyset(&a.sa_mask);
     interrupts = 0;
-    sigaction(SIGINT, &a, &before);
+    mg_interrupt_catch(SIGINT, on_interrupt, 0, &before); /* no SA_RESTART: a read of the keyboard ends, too */
 }
 
 void mg_interrupts_end(void) { sigaction(SIGINT, &before, NULL); }

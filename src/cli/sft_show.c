@@ -5,12 +5,12 @@
  * stable: step, loss, grad_norm, lr, tokens, tokens_per_s. */
 #include "cli/sft_show.h"
 
+#include "base/interrupt.h"
 #include "base/json.h"
 #include "cli/terminal.h"
 
 #include <libintl.h>
 #include <math.h>
-#include <signal.h>
 #include <string.h>
 
 typedef struct {
@@ -22,10 +22,10 @@ typedef struct {
 
 static volatile sig_atomic_t stop_requested;
 
-/* The first signal asks the loop to save and end; the handler then steps aside, so a second one kills. */
+/* The first signal asks the loop to save and end; a second one kills (SA_RESETHAND). */
 static void on_signal(int number) {
+    (void)number;
     stop_requested = 1;
-    signal(number, SIG_DFL);
 }
 
 static void say(show *s, const mg_buf *b) {
@@ -191,8 +191,8 @@ mg_status mg_sft_show_train(mg_cli *cli, const mg_sft_options *o, mg_error *err)
     mg_buf          yaml = { 0 };
     mg_options_write_yaml(&yaml, cli->options);
     if (yaml.failed) return mg_fail(err, MG_NOMEM, "no memory for the options");
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
+    mg_interrupt_catch(SIGINT, on_signal, SA_RESTART | SA_RESETHAND, NULL);
+    mg_interrupt_catch(SIGTERM, on_signal, SA_RESTART | SA_RESETHAND, NULL);
     mg_status st = mg_sft_train(o, yaml.data ? yaml.data : "", 0, NULL, &listener, &result, err);
     mg_terminal_end(&s.terminal);
     if (!st && cli->global.json)
