@@ -129,6 +129,7 @@ mg_status mg_dataset_load(mg_dataset *out, const char *path, const mg_data_optio
         st = mg_fail(err, MG_DATA, "%s: none of %lld records can be used%s%.300s", l.path, (long long)d.read,
                      d.notes.len ? "; the first: " : "", d.notes.len ? d.notes.data : "");
     if (!st) {
+        MG_ASSERT(l.form); /* a sample was kept */
         d.form = l.form->name;
         mg_notes_end(&d, l.n_notes);
         if (l.no_end)
