@@ -42,6 +42,7 @@ static void trim(const char **s, size_t *n) {
 static mg_status look_at_words(mg_data_report *r, gathered *g, const mg_form *form, yyjson_val *row, int64_t line,
                                mg_error *err) {
     MG_ASSERT(form); /* of a record that was read */
+    MG_ASSERT(form); /* the first record has named it */
     mg_buf      question = { 0 }, answer = { 0 };
     bool        has_answer = form->words(row, &question, &answer);
     const char *q = question.data ? question.data : "", *a = answer.data ? answer.data : "";
