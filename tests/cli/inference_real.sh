@@ -106,7 +106,7 @@ grep -q "forgotten" remarks || fail "the context never overflowed: $(cat remarks
 
 # A talk on a terminal: Ctrl-C stops an answer, twice at the prompt leaves; a deleted kanji takes both its columns.
 python3 - "$migaki" <<'PY'
-import os, pty, select, sys, time
+import os, pty, select, sys, termios, time
 pid, fd = pty.fork()
 if pid == 0:
     os.environ["TERM"] = "xterm"
@@ -121,7 +121,13 @@ def wait(part):
             try: seen += os.read(fd, 4096)
             except OSError: break
     seen = seen[seen.find(part) + len(part):]
+def wait_for_editor(): # until it reads key by key, the terminal itself would echo and delete
+    end = time.time() + 60
+    while termios.tcgetattr(fd)[3] & termios.ICANON:
+        if time.time() > end: raise SystemExit("the line editor never started")
+        time.sleep(0.05)
 wait(b"> ")
+wait_for_editor()
 os.write(fd, "\u6f22".encode()); wait("\u6f22".encode())
 os.write(fd, b"\x7f"); wait(b"\x1b[")
 os.write(fd, b"Count from 1 to 1000, all numbers in one line.\r"); wait(b"line.\r\n")
