@@ -1,6 +1,7 @@
 /* machine.c -- /proc and the control group, read as text. */
 #include "base/machine.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,4 +37,22 @@ size_t mg_machine_available(void) {
 mg_process_memory mg_process_memory_now(void) {
     return (mg_process_memory){ kilobytes_of("/proc/self/status", "RssAnon"), kilobytes_of("/proc/self/status", "RssFile"),
                                 kilobytes_of("/proc/self/status", "VmHWM") };
+}
+
+/* smaps: a line "BEGIN-END MODE OFFSET DEVICE INODE   PATH" opens each mapping, "Rss:  123 kB" is among those below it. */
+size_t mg_process_mapped_from(const char *path) {
+    FILE  *f = fopen("/proc/self/smaps", "re");
+    char   line[8192], *real = realpath(path, NULL);
+    size_t n = real ? strlen(real) : 0, sum = 0;
+    bool   inside = false;
+    while (f && n && fgets(line, sizeof line, f)) {
+        char *name = strchr(line, '/');
+        if (line[0] >= 'a' || (line[0] >= '0' && line[0] <= '9'))
+            inside = name && !strncmp(name, real, n) && (name[n] == '/' || name[n] == '\n');
+        else if (inside && !strncmp(line, "Rss:", 4))
+            sum += (size_t)strtoull(line + 4, NULL, 10) << 10;
+    }
+    if (f) fclose(f);
+    free(real);
+    return sum;
 }

@@ -14,4 +14,7 @@ typedef struct mg_process_memory {
 } mg_process_memory;
 mg_process_memory mg_process_memory_now(void);
 
+/* Resident bytes of the mapped file at `path`, or of all files in that folder; part of `mapped` above. */
+size_t mg_process_mapped_from(const char *path);
+
 #endif

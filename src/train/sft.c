@@ -282,11 +282,13 @@ static mg_status open_run(mg_trainer *r, const char *config_yaml, int argc, char
         st = mg_run_create(&r->run, o->output_dir, o->run_name, o->model_name_or_path, "sft", config_yaml, err);
     if (st) return st;
     snprintf(r->info.run_id, sizeof r->info.run_id, "%s", mg_run_id(r->run));
-    if (o->resume_from_checkpoint) {
-        mg_checkpoint_clean(mg_run_folder(r->run));
-        return mg_trainer_restore(r, o->resume_from_checkpoint, err);
+    if (!o->resume_from_checkpoint) {
+        st = mg_run_write_environment(r->run, mg_threads(), argc, argv, err);
+        return st ? st : mg_trainer_write_text(r, err);
     }
-    return mg_run_write_environment(r->run, mg_threads(), argc, argv, err);
+    mg_checkpoint_clean(mg_run_folder(r->run));
+    st = mg_trainer_restore(r, o->resume_from_checkpoint, err);
+    return st ? st : mg_trainer_write_text(r, err); /* it may have been killed before that */
 }
 
 mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int argc, char *const *argv, const mg_sft_listener *listener,
@@ -308,7 +310,7 @@ mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int arg
     out.last_loss = logged(r.run, "loss", false);
     st = loop(&r, &out, err);
     if (!st && !out.stopped_by_user) st = take_best(&r, err);
-    if (!st) st = mg_trainer_write_model(&r, err);
+    if (!st) st = mg_adapter_save(r.adapter, mg_run_folder(r.run), err);
     out.steps = r.info.step;
     out.tokens = r.info.tokens;
     out.best_step = r.info.has_best ? r.info.best_step : -1;

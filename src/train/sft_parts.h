@@ -57,7 +57,7 @@ const mg_epoch *mg_trainer_locate(const mg_trainer *r, int64_t step, size_t *beg
 /* sft_state.c */
 mg_status mg_trainer_save(mg_trainer *r, mg_error *err);    /* a checkpoint of r->info.step, then rotation */
 mg_status mg_trainer_restore(mg_trainer *r, const char *which, mg_error *err); /* "last" or a checkpoint folder */
-mg_status mg_trainer_write_model(mg_trainer *r, mg_error *err); /* adapter, tokenizer, template into the run folder */
+mg_status mg_trainer_write_text(mg_trainer *r, mg_error *err); /* tokenizer and template into the run folder */
 mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err);
 void      mg_trainer_fix_date(const mg_sft_options *o); /* before data is read */
 size_t    mg_trainer_checkpoint_bytes(const mg_trainer *r);

@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* Scratch of the kernels (some megabytes a thread) and what the GEMM library compiles and keeps; measured. */
-enum { LIBRARY_BYTES = 24 << 20, SCRATCH_BYTES = 4 << 20 };
+enum { LIBRARY_BYTES = 16 << 20, SCRATCH_BYTES = 4 << 20 };
 
 static const mg_on_trouble on_truncation[] = {
     [MG_TRUNCATION_REFUSE] = MG_TROUBLE_REFUSE, [MG_TRUNCATION_DROP] = MG_TROUBLE_DROP, [MG_TRUNCATION_CUT] = MG_TROUBLE_KEEP
@@ -336,13 +336,25 @@ static void ways_out(mg_trainer *r, candidates *c, mg_error *err) {
     mg_buf_free(&b);
 }
 
+static size_t less(size_t a, size_t b) { return a > b ? a - b : 0; }
+
+/* Everything but weights, parameters and arena: what is there by now (tokenizer, data, code), and what the first steps add. */
+static size_t program_bytes(const mg_trainer *r) {
+    const mg_model   *m = r->bundle.model;
+    mg_process_memory now = mg_process_memory_now();
+    const mg_gguf    *g = mg_model_gguf(m);
+    /* pages of the model's files that are in memory already hold weights, which are counted as such, and, in a GGUF
+     * file, the tokenizer */
+    size_t beside_weights = g ? g->file_bytes : 0;
+    for (size_t i = 0; g && i < g->n_tensors; i++) beside_weights = less(beside_weights, g->tensors[i].bytes);
+    return less(now.anonymous, m->copied_bytes) + less(now.mapped, mg_process_mapped_from(r->bundle.path)) + beside_weights +
+           LIBRARY_BYTES + (size_t)mg_threads() * SCRATCH_BYTES;
+}
+
 mg_status mg_trainer_plan(mg_trainer *r, mg_error *err) {
     static const int  policies[] = { [MG_AUTO] = MG_PLAN_AUTO, [MG_YES] = MG_PLAN_RERUN_ALL, [MG_NO] = MG_PLAN_KEEP_ALL };
     candidates       *c = mg_calloc(1, sizeof *c);
-    mg_process_memory now = mg_process_memory_now();
-    size_t            copied = r->bundle.model->copied_bytes;
-    size_t program = (now.anonymous > copied ? now.anonymous - copied : 0) + now.mapped + LIBRARY_BYTES +
-                     (size_t)mg_threads() * SCRATCH_BYTES;
+    size_t            program = program_bytes(r);
     mg_sample *cut = mg_calloc(r->train.n + (size_t)r->o->per_device_train_batch_size, sizeof *cut);
     if (!c || !cut) {
         free(c);

@@ -8,6 +8,7 @@
 #include "format/safetensors.h"
 #include "train/sft_parts.h"
 
+#include <malloc.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -241,15 +242,16 @@ static mg_status write_tokenizer_config(mg_trainer *r, mg_error *err) {
     return st;
 }
 
-mg_status mg_trainer_write_model(mg_trainer *r, mg_error *err) {
+/* A vocabulary of 262,144 takes 50 MB to write, so this is done before the arena is touched, and given back. */
+mg_status mg_trainer_write_text(mg_trainer *r, mg_error *err) {
     mg_buf    json = { 0 };
-    mg_status st = mg_adapter_save(r->adapter, mg_run_folder(r->run), err);
-    if (!st) st = mg_tokenizer_write_json(r->bundle.tokenizer, &json, err);
+    mg_status st = mg_tokenizer_write_json(r->bundle.tokenizer, &json, err);
     if (!st) st = mg_run_write(r->run, "tokenizer.json", json.data, json.len, err);
     if (!st) st = write_tokenizer_config(r, err);
     if (!st && r->bundle.template_text)
         st = mg_run_write(r->run, "chat_template.jinja", r->bundle.template_text, strlen(r->bundle.template_text), err);
     mg_buf_free(&json);
+    malloc_trim(0);
     return st;
 }
 
