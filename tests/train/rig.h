@@ -38,10 +38,8 @@ static mg_list rig_paths; /* of the test at hand */
 
 /* A path in the test's folder; it lives until rig_close. */
 static inline const char *rig_path(const rig *r, const char *name) {
-    size_t n = strlen(r->home) + strlen(name) + 2;
-    char  *path = malloc(n);
+    char *path = mg_path_join(r->home, name);
     assert_true(path && MG_GROW(rig_paths.item, rig_paths.cap, rig_paths.n + 1));
-    snprintf(path, n, "%s/%s", r->home, name);
     return rig_paths.item[rig_paths.n++] = path;
 }
 
