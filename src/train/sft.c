@@ -235,6 +235,11 @@ static mg_status take_best(mg_trainer *r, mg_error *err) {
     char name[1200];
     if (!r->o->load_best_model_at_end || !r->info.has_best || r->info.best_step == r->info.step) return MG_OK;
     snprintf(name, sizeof name, "%s/checkpoint-%lld", mg_run_folder(r->run), (long long)r->info.best_step);
+    mg_error why;
+    if (mg_checkpoint_verify(name, NULL, &why)) { /* the disk was full then */
+        warn(r, "the best checkpoint cannot be taken, the adapter is that of the last step: %s", why.text);
+        return MG_OK;
+    }
     return mg_adapter_load(r->adapter, name, err);
 }
 

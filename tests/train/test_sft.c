@@ -7,7 +7,8 @@
 #include "train/checkpoint.h"
 
 #include <glob.h>
-#include <sys/stat.h>
+#include <signal.h>
+#include <sys/resource.h>
 
 #define MODEL(path) "model_name_or_path", path
 
@@ -404,6 +405,84 @@ static void test_does_not_fit(void **state) {
     rig_close(&r);
 }
 
+/* ---- a full disk ---- */
+
+/* From step `begin` on no file can grow beyond 16 KB (a checkpoint's adapter has 40), until step `end`. */
+typedef struct { rig *r; int64_t begin, end; } narrow;
+static narrow disk;
+
+static void limit_files(rlim_t bytes) {
+    struct rlimit l;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &l), 0);
+    l.rlim_cur = bytes < l.rlim_max ? bytes : l.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &l), 0);
+}
+
+static void on_step_full(void *context, const mg_sft_step *s) {
+    rig_on_step(context, s);
+    if (s->step == disk.begin) limit_files(16384);
+    if (s->step == disk.end) limit_files(RLIM_INFINITY);
+}
+
+static mg_status train_on_full_disk(rig *r, int64_t begin, int64_t end) {
+    mg_sft_listener l = { .context = r, .step = on_step_full, .warn = rig_on_warn };
+    disk = (narrow){ r, begin, end };
+    r->steps = 0;
+    mg_buf_free(&r->warnings);
+    mg_status st = mg_sft_train(&r->o, "", 0, NULL, &l, &r->result, &r->err);
+    limit_files(RLIM_INFINITY);
+    return st;
+}
+
+static void assert_checkpoints(rig *r, const char *run, const char *wanted) {
+    int64_t *steps;
+    size_t   n;
+    char     text[200] = "", name[100];
+    assert_ok(mg_checkpoint_list(&steps, &n, rig_path(r, run), &r->err), r->err);
+    for (size_t i = 0; i < n; i++) {
+        snprintf(text + strlen(text), sizeof text - strlen(text), "%lld ", (long long)steps[i]);
+        snprintf(name, sizeof name, "%s/checkpoint-%lld", run, (long long)steps[i]);
+        assert_ok(mg_checkpoint_verify(rig_path(r, name), NULL, &r->err), r->err);
+    }
+    free(steps);
+    assert_string_equal(text, wanted);
+}
+
+static void test_full_disk(void **state) {
+    (void)state;
+    rig r;
+    rig_open(&r);
+    signal(SIGXFSZ, SIG_IGN);
+    const char *model = rig_golden(&r, "llama2"), *rows = rig_rows(&r, "rows.jsonl", 12, 8, 30, 320);
+    TRAIN(&r, "whole", MODEL(model), "dataset", rows, "max_steps", "10", "save_steps", "2", "save_total_limit", "0");
+    /* room again before the end: warnings, holes among the checkpoints, and the same result */
+    SET(&r, MODEL(model), "output_dir", rig_path(&r, "tight"), "dataset", rows, "max_steps", "10", "save_steps", "2", "save_total_limit", "0");
+    assert_ok(train_on_full_disk(&r, 3, 7), r.err);
+    assert_int_equal(r.steps, 10);
+    assert_checkpoints(&r, "tight", "2 8 10 ");
+    assert_non_null(strstr(r.warnings.data, "checkpoint-4"));
+    assert_non_null(strstr(r.warnings.data, "checkpoint-6"));
+    assert_true(rig_distance(&r, "whole", "tight") == 0);
+    /* no room any more: the run goes through all steps, then says that its last word is not on the disk */
+    SET(&r, MODEL(model), "output_dir", rig_path(&r, "full"), "dataset", rows, "max_steps", "10", "save_steps", "2", "save_total_limit", "1",
+        "val_size", "2", "load_best_model_at_end", "true");
+    assert_fails(train_on_full_disk(&r, 5, 99), r.err, MG_IO, "checkpoint-10");
+    assert_int_equal(r.steps, 10);
+    assert_int_equal(mg_exit_code(r.err.status), 1);
+    int64_t *steps;
+    size_t   n;
+    assert_ok(mg_checkpoint_list(&steps, &n, rig_path(&r, "full"), &r.err), r.err);
+    assert_true(n >= 1 && steps[n - 1] == 4); /* the last one from before */
+    free(steps);
+    assert_int_equal(count_paths(&r, "full/*.tmp*"), 0);
+    /* with room again it goes on from there */
+    SET(&r, MODEL(model), "output_dir", rig_path(&r, "full"), "dataset", rows, "max_steps", "10", "save_steps", "2", "save_total_limit", "1",
+        "val_size", "2", "load_best_model_at_end", "true", "resume_from_checkpoint", "last");
+    assert_ok(rig_train(&r), r.err);
+    assert_int_equal(r.steps, 6);
+    rig_close(&r);
+}
+
 /* ---- wrong data ---- */
 
 static void refuse(rig *r, const char *model, const char *text, mg_status status, const char *part) {
@@ -441,7 +520,8 @@ int main(void) {
         cmocka_unit_test(test_accumulation), cmocka_unit_test(test_packing),        cmocka_unit_test(test_checkpointing),
         cmocka_unit_test(test_four_bits),    cmocka_unit_test(test_seed),           cmocka_unit_test(test_schedule),
         cmocka_unit_test(test_early_stopping), cmocka_unit_test(test_validation),   cmocka_unit_test(test_not_finite),
-        cmocka_unit_test(test_does_not_fit), cmocka_unit_test(test_wrong_data),
+        cmocka_unit_test(test_does_not_fit), cmocka_unit_test(test_full_disk),
+        cmocka_unit_test(test_wrong_data),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
