@@ -396,12 +396,16 @@ static void test_does_not_fit(void **state) {
     size_t most = r.plan.total, arena = r.plan.arena;
     assert_int_equal(r.plan.rerun_layers, 0);
     TRAIN(&r, "least", MODEL(model), "dataset", rows, "num_train_epochs", "1", "gradient_checkpointing", "true");
-    char limit[40];
     assert_true(r.plan.arena < arena);
+#ifndef __SANITIZE_ADDRESS__ /* whose own memory grows from run to run, and is counted */
+    char limit[40];
     snprintf(limit, sizeof limit, "%zu", most - (arena - r.plan.arena) / 2);
     TRAIN(&r, "some", MODEL(model), "dataset", rows, "num_train_epochs", "1", "memory_limit", limit);
     assert_true(r.plan.rerun_layers > 0 && r.plan.total <= r.plan.available);
     assert_true(rig_distance(&r, "all", "some") == 0);
+#else
+    (void)most;
+#endif
     rig_close(&r);
 }
 
