@@ -58,6 +58,23 @@ else()
   set(yyjson_missing TRUE)
 endif()
 
+# MeCab has no pkg-config file.  Its dictionary is made from Debian's sources by tools/dictionary.sh.
+find_path(MECAB_INCLUDE_DIR mecab.h)
+find_library(MECAB_LIBRARY mecab)
+if(MECAB_INCLUDE_DIR AND MECAB_LIBRARY)
+  target_include_directories(migaki_dependencies SYSTEM INTERFACE ${MECAB_INCLUDE_DIR})
+  target_link_libraries(migaki_dependencies INTERFACE ${MECAB_LIBRARY})
+else()
+  list(APPEND migaki_missing libmecab-dev)
+endif()
+if(NOT DEFINED ENV{MECAB_IPADIC_SOURCE} AND NOT EXISTS /usr/share/mecab/dic/ipadic/matrix.def)
+  list(APPEND migaki_missing mecab-ipadic)
+endif()
+find_program(MECAB_DICT_INDEX mecab-dict-index PATHS /usr/lib/mecab /usr/libexec/mecab)
+if(NOT MECAB_DICT_INDEX)
+  list(APPEND migaki_missing mecab-utils)
+endif()
+
 # Dense GEMM: oneDNN by default, OpenBLAS where Debian has no oneDNN.  One file of the CPU
 # backend hides both; it sees MG_WITH_DNNL or MG_WITH_OPENBLAS.
 find_path(DNNL_INCLUDE_DIR dnnl.h)

@@ -1,0 +1,124 @@
+/* mecab.c -- a thin wrapper around libmecab's model, tagger and lattice.
+ *
+ * The lattice interface is used instead of text output, because it says where a word stands: surfaces point into the
+ * text that was given.  A lattice holds the text's pointer only during one call. */
+#include "text/mecab.h"
+
+#include <mecab.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+struct mg_mecab {
+    mecab_model_t   *model;
+    mecab_t         *tagger;
+    mecab_lattice_t *lattice;
+    char             signature[64];
+    size_t           words;
+};
+
+void mg_spans_free(mg_spans *s) {
+    free(s->span);
+    *s = (mg_spans){ 0 };
+}
+
+static bool holds_dictionary(const char *folder) {
+    char path[4200];
+    snprintf(path, sizeof path, "%s/sys.dic", folder);
+    return !access(path, R_OK);
+}
+
+const char *mg_mecab_folder(void) {
+    static const char *const debian[] = { "/var/lib/mecab/dic/ipadic-utf8", "/usr/share/mecab/dic/ipadic-utf8" };
+    static char              beside[4096];
+    const char              *named = getenv("MIGAKI_MECAB_DICT");
+    if (named && *named) return named;
+    char    exe[4000];
+    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+    if (n > 0) {
+        exe[n] = 0;
+        char *slash = strrchr(exe, '/');
+        if (slash) *slash = 0;
+        snprintf(beside, sizeof beside, "%s/../share/migaki/ipadic", exe);
+        if (holds_dictionary(beside)) return beside;
+    }
+    for (size_t i = 0; i < sizeof debian / sizeof *debian; i++)
+        if (holds_dictionary(debian[i])) return debian[i];
+    return NULL;
+}
+
+void mg_mecab_close(mg_mecab *m) {
+    if (!m) return;
+    if (m->lattice) mecab_lattice_destroy(m->lattice);
+    if (m->tagger) mecab_destroy(m->tagger);
+    if (m->model) mecab_model_destroy(m->model);
+    free(m);
+}
+
+/* sacreBLEU names the dictionary by its word IPA, or by the base name of its folder. */
+static void sign(mg_mecab *m) {
+    m->words = mecab_model_dictionary_info(m->model)->size;
+    snprintf(m->signature, sizeof m->signature, "%s-IPA", mecab_version());
+}
+
+mg_status mg_mecab_open(mg_mecab **out, const char *folder, mg_error *err) {
+    mg_mecab *m = NULL;
+    mg_status st = MG_OK;
+    char      folder_flag[] = "-d", rc_flag[] = "-r", rc[] = "/dev/null", program[] = "mecab", *path = NULL;
+    if (!folder) folder = mg_mecab_folder();
+    if (!folder || !holds_dictionary(folder))
+        return mg_fail(err, MG_LIBRARY, "%s: no MeCab dictionary (sys.dic) is there; run tools/setup.sh, install "
+                       "mecab-ipadic-utf8, or name one in MIGAKI_MECAB_DICT", folder ? folder : "share/migaki/ipadic");
+    m = mg_calloc(1, sizeof *m);
+    path = mg_strdup(folder);
+    if (!m || !path) {
+        st = mg_fail(err, MG_NOMEM, "%s: not enough memory for the dictionary", folder);
+        goto done;
+    }
+    m->model = mecab_model_new(5, (char *[]){ program, rc_flag, rc, folder_flag, path, NULL });
+    m->tagger = m->model ? mecab_model_new_tagger(m->model) : NULL;
+    m->lattice = m->model ? mecab_model_new_lattice(m->model) : NULL;
+    if (!m->tagger || !m->lattice || !mecab_model_dictionary_info(m->model)) {
+        st = mg_fail(err, MG_LIBRARY, "%s: MeCab cannot use the dictionary: %.300s", folder, mecab_strerror(NULL));
+        goto done;
+    }
+    const char *charset = mecab_model_dictionary_info(m->model)->charset;
+    if (strcasecmp(charset, "UTF-8") != 0 && strcasecmp(charset, "UTF8") != 0) {
+        st = mg_fail(err, MG_LIBRARY, "%s: the dictionary is in %.40s, UTF-8 is needed", folder, charset);
+        goto done;
+    }
+    sign(m);
+    *out = m;
+    m = NULL;
+done:
+    mg_mecab_close(m);
+    free(path);
+    return st;
+}
+
+const char *mg_mecab_signature(const mg_mecab *m) { return m->signature; }
+
+size_t mg_mecab_words(const mg_mecab *m) { return m->words; }
+
+mg_status mg_mecab_split(mg_mecab *m, const char *text, size_t n, mg_spans *out, mg_error *err) {
+    size_t before = out->n;
+    if (!n) return MG_OK;
+    mecab_lattice_set_sentence2(m->lattice, text, n);
+    if (!mecab_parse_lattice(m->tagger, m->lattice))
+        return mg_fail(err, MG_LIBRARY, "MeCab cannot split a text of %zu bytes: %.300s", n,
+                       mecab_lattice_strerror(m->lattice));
+    const mecab_node_t *bos = mecab_lattice_get_bos_node(m->lattice);
+    const char         *base = mecab_lattice_get_sentence(m->lattice);
+    for (const mecab_node_t *w = bos->next; w && w->next; w = w->next) {
+        if (!MG_GROW(out->span, out->cap, out->n + 1)) {
+            out->n = before;
+            mecab_lattice_clear(m->lattice);
+            return mg_fail(err, MG_NOMEM, "not enough memory for the words of a text of %zu bytes", n);
+        }
+        out->span[out->n++] = (mg_span){ .at = (size_t)(w->surface - base), .len = w->length };
+    }
+    mecab_lattice_clear(m->lattice);
+    return MG_OK;
+}
