@@ -119,6 +119,7 @@ mg_status mg_gguf_tokenizer(mg_tokenizer **out, const mg_gguf *g, mg_error *err)
     v.add_bos = get_flag(g, KEY("add_bos_token"));
     v.add_eos = get_flag(g, KEY("add_eos_token"));
     v.add_space_prefix = get_flag(g, KEY("add_space_prefix"));
+    v.remove_extra_whitespaces = get_flag(g, KEY("remove_extra_whitespaces"));
     st = get_ids(&v, g, err);
     if (!st) st = mg_tokenizer_from_gguf(out, &v, g->path, err);
 done:

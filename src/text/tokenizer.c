@@ -279,6 +279,7 @@ void mg_tokenizer_free(mg_tokenizer *t) {
     free(t->before.id);
     free(t->behind.id);
     free(t->name);
+    free(t->pre);
     pthread_mutex_destroy(&t->lock);
     free(t);
 }
@@ -315,6 +316,7 @@ mg_status tok_finish(mg_tokenizer *t, mg_error *err) {
     for (size_t i = 0; i < t->n_added; i++)
         if (t->added[i].special) t->special[t->added[i].id] = 1;
     if (t->bos < 0 && t->before.n) t->bos = t->before.id[0];
+    if (t->eos < 0 && t->behind.n) t->eos = t->behind.id[t->behind.n - 1];
     mg_status st = t->model_row->forbid(t, t->special, err);
     return st ? st : tok_trie_build(t, err);
 }

@@ -26,7 +26,8 @@ mg_status mg_tokenizer_parse_spm(mg_tokenizer **out, const void *bytes, size_t n
 void      mg_tokenizer_free(mg_tokenizer *t);
 
 /* What a GGUF file knows of its tokenizer (tokenizer.ggml.*).  Borrowed during
- * the call only.  `model`: "llama" (SentencePiece BPE), "gpt2" (byte-level BPE). */
+ * the call only.  `model`: "llama" (SentencePiece BPE), "gpt2" (byte-level BPE), "t5" (Unigram),
+ * "bert" (WordPiece). */
 typedef struct mg_gguf_vocab {
     const char        *model, *pre; /* pre: "smollm", "qwen2", "llama-bpe", ...; NULL: absent */
     size_t             n;
@@ -40,8 +41,28 @@ typedef struct mg_gguf_vocab {
     const size_t      *merge_len;
     int32_t            bos, eos, unk, pad, eot;            /* -1: absent */
     int                add_bos, add_eos, add_space_prefix; /* -1: absent */
+    int                remove_extra_whitespaces;           /* -1: absent */
+    const void        *charsmap;                           /* precompiled_charsmap, or NULL */
+    size_t             charsmap_bytes;
+    char              *owned; /* of mg_tokenizer_to_gguf: where the text lies */
 } mg_gguf_vocab;
 mg_status mg_tokenizer_from_gguf(mg_tokenizer **out, const mg_gguf_vocab *vocab, const char *name, mg_error *err);
+
+/* The way back, for writers of GGUF files: token list, scores, types, merges, model and pre, special ids and flags as
+ * they go under tokenizer.ggml.* (an id of -1, a flag of -1 or a NULL pointer is not written).  What it gives,
+ * mg_tokenizer_from_gguf reads back to a tokenizer of the same ids; llama.cpp reads it, too.  Texts of added
+ * tokens are spelled as llama.cpp's converter does (a user-defined run of U+2581 becomes blanks), ids without a
+ * token become unused "[PAD17]" up to `n` rows (of the embedding; 0: mg_tokenizer_size).  `pre` is found by
+ * comparing normalizer and pre-tokenizer with those that GGUF has a name for; a tokenizer that none fits is
+ * MG_UNSUPPORTED, and so is a kind that GGUF cannot hold.  Scores of a BPE model that was read from a list of merges
+ * are the places in that list, counted down.  A file that was GGUF before keeps its metadata best by copying it.
+ * The chat template is not the tokenizer's.  Release with mg_gguf_vocab_free; `t` must live as long. */
+mg_status mg_tokenizer_to_gguf(const mg_tokenizer *t, size_t n, mg_gguf_vocab *out, mg_error *err);
+void      mg_gguf_vocab_free(mg_gguf_vocab *v); /* only of mg_tokenizer_to_gguf */
+
+/* The names of the files in a Hugging Face folder that describe its tokenizer, NULL at the end.  Who exports a
+ * folder copies those that exist byte for byte; from a GGUF file mg_tokenizer_write_json makes the first. */
+extern const char *const mg_tokenizer_files[];
 
 /* Append the ids of text[0..n).  Thread-safe. */
 mg_status mg_tokenize(const mg_tokenizer *t, const char *text, size_t n, unsigned flags, mg_ids *out,

@@ -14,56 +14,19 @@
  * Where no token has the SentencePiece space behind another character, no merge
  * crosses such a place, so a text without pre-tokenizer is cut into words
  * there without changing the result. */
-#include "text/tokenizer_impl.h"
+#include "text/tokenizer_bpe.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { FEW_SYMBOLS = 32, BMP = 0x10000 };
-
-typedef struct {
-    int32_t  left, right; /* left -1: empty */
-    uint32_t rank;
-    int32_t  merged; /* ~id: of a special token, which text never becomes */
-} pair_slot;
-
-typedef struct {
-    const tok_vocab *vocab;
-    pair_slot       *pair;            /* NULL: merges from scores */
-    size_t           pairs, n_merges; /* slots, a power of two; entries of the list */
-    uint32_t        *order;           /* [vocab.n] scores as integers, the best one smallest */
-    uint16_t        *chars;           /* [vocab.n] characters of a token */
-    uint8_t         *special;         /* [vocab.n] */
-    bool             ids_break_ties;
-    bool             byte_fallback, fuse_unk, ignore_merges, cuts;
-    uint8_t          glue[256];       /* last bytes of characters that stand before the space inside of tokens */
-    char            *prefix, *suffix; /* of what continues a word and what ends it; NULL: none */
-    size_t           prefix_len, suffix_len;
-    int32_t          unk;
-    int32_t          byte_id[256];
-    int32_t          char_id[BMP]; /* tokens of one character */
-} bpe;
-
-typedef struct {
-    uint64_t a;      /* rank; smaller goes first */
-    uint32_t b;      /* breaks ties */
-    int32_t  merged; /* -1: they do not merge */
-} pair_key;
-
-typedef struct {
-    int32_t  id;
-    uint32_t begin, end; /* bytes of the word */
-    pair_key key;        /* of the pair with the next symbol */
-    int32_t  prev, next; /* of long words; -1: none */
-} symbol;
+enum { FEW_SYMBOLS = 32 };
 
 typedef struct {
     uint64_t a, b; /* b: tie << 32 | position */
 } heap_entry;
 
-static const char space_mark[] = "\xe2\x96\x81"; /* U+2581 */
 
 /* --- ranks --- */
 
@@ -72,16 +35,16 @@ static uint64_t pair_hash(int32_t left, int32_t right) {
     return h ^ h >> 29;
 }
 
-static pair_slot *find_pair(const bpe *m, int32_t left, int32_t right) {
+tok_pair *tok_bpe_find_pair(const tok_bpe *m, int32_t left, int32_t right) {
     for (size_t i = pair_hash(left, right) & (m->pairs - 1);; i = (i + 1) & (m->pairs - 1)) {
-        pair_slot *s = &m->pair[i];
+        tok_pair *s = &m->pair[i];
         if (s->left < 0 || (s->left == left && s->right == right)) return s;
     }
 }
 
-static pair_key no_pair(void) { return (pair_key){ UINT64_MAX, UINT32_MAX, -1 }; }
+static tok_pair_key no_pair(void) { return (tok_pair_key){ UINT64_MAX, UINT32_MAX, -1 }; }
 
-static pair_key scored_key(const bpe *m, const char *word, const symbol *l, const symbol *r) {
+tok_pair_key tok_bpe_scored_key(const tok_bpe *m, const char *word, const tok_symbol *l, const tok_symbol *r) {
     const tok_vocab *v = m->vocab;
     /* a byte or the unknown token does not spell what it covers, and never merges */
     if (v->len[l->id] != l->end - l->begin || v->len[r->id] != r->end - r->begin) return no_pair();
@@ -89,29 +52,29 @@ static pair_key scored_key(const bpe *m, const char *word, const symbol *l, cons
     int32_t id = tok_vocab_find(v, word + l->begin, r->end - l->begin);
     if (id < 0) return no_pair();
     uint64_t score = (uint64_t)m->order[id] << 32;
-    if (m->ids_break_ties) return (pair_key){ score | (uint32_t)id, (uint32_t)l->id, id };
+    if (m->ids_break_ties) return (tok_pair_key){ score | (uint32_t)id, (uint32_t)l->id, id };
     uint64_t lengths = (uint64_t)(0xffff - m->chars[l->id]) << 16 | (uint64_t)(0xffff - m->chars[r->id]);
-    return (pair_key){ score | lengths, (uint32_t)id, id };
+    return (tok_pair_key){ score | lengths, (uint32_t)id, id };
 }
 
-static pair_key key_of(const bpe *m, const char *word, const symbol *l, const symbol *r) {
+static tok_pair_key key_of(const tok_bpe *m, const char *word, const tok_symbol *l, const tok_symbol *r) {
     if (!m->pair) {
-        pair_key key = scored_key(m, word, l, r);
+        tok_pair_key key = tok_bpe_scored_key(m, word, l, r);
         return key.merged >= 0 && m->special[key.merged] ? no_pair() : key;
     }
-    const pair_slot *s = find_pair(m, l->id, r->id);
-    return s->left < 0 || s->merged < 0 ? no_pair() : (pair_key){ s->rank, 0, s->merged };
+    const tok_pair *s = tok_bpe_find_pair(m, l->id, r->id);
+    return s->left < 0 || s->merged < 0 ? no_pair() : (tok_pair_key){ s->rank, 0, s->merged };
 }
 
 /* --- encoding --- */
 
 /* The id of the character at `at`, with the affixes that its place asks for. */
-static int32_t character_id(const bpe *m, const char *word, size_t at, size_t len, size_t n) {
+static int32_t character_id(const tok_bpe *m, const char *word, size_t at, size_t len, size_t n) {
     uint32_t c;
     bool     affix = (m->prefix && at) || (m->suffix && at + len == n);
     if (!affix) {
         mg_utf8_next(word + at, len, &c);
-        return c < BMP ? m->char_id[c] : tok_vocab_find(m->vocab, word + at, len);
+        return c < TOK_BMP ? m->char_id[c] : tok_vocab_find(m->vocab, word + at, len);
     }
     mg_buf  text = { 0 };
     int32_t id = -1;
@@ -123,14 +86,14 @@ static int32_t character_id(const bpe *m, const char *word, size_t at, size_t le
     return id;
 }
 
-static bool has_bytes(const bpe *m, const char *s, size_t n) {
+static bool has_bytes(const tok_bpe *m, const char *s, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (m->byte_id[(uint8_t)s[i]] < 0) return false;
     return true;
 }
 
 /* Cut the word into single characters; at most n symbols. */
-static size_t first_symbols(const bpe *m, symbol *s, const char *word, size_t n) {
+static size_t first_symbols(const tok_bpe *m, tok_symbol *s, const char *word, size_t n) {
     size_t count = 0, unk_begin = 0, unk_end = 0; /* unknown characters wait, they may fuse */
     bool   waiting = false;
     for (size_t i = 0, len; i < n; i += len) {
@@ -139,29 +102,31 @@ static size_t first_symbols(const bpe *m, symbol *s, const char *word, size_t n)
         if (id < 0 && m->byte_fallback && has_bytes(m, word + i, len)) {
             for (size_t j = i; j < i + len; j++)
                 s[count++] =
-                    (symbol){ .id = m->byte_id[(uint8_t)word[j]], .begin = (uint32_t)j, .end = (uint32_t)j + 1 };
+                    (tok_symbol){ .id = m->byte_id[(uint8_t)word[j]], .begin = (uint32_t)j, .end = (uint32_t)j + 1 };
             continue;
         }
         bool fuses = id < 0 && waiting && m->fuse_unk;
         if (waiting && !fuses && (id >= 0 || m->unk >= 0)) {
-            s[count++] = (symbol){ .id = m->unk, .begin = (uint32_t)unk_begin, .end = (uint32_t)unk_end };
+            s[count++] = (tok_symbol){ .id = m->unk, .begin = (uint32_t)unk_begin, .end = (uint32_t)unk_end };
             waiting = false;
         }
         if (id >= 0)
-            s[count++] = (symbol){ .id = id, .begin = (uint32_t)i, .end = (uint32_t)(i + len) };
+            s[count++] = (tok_symbol){ .id = id, .begin = (uint32_t)i, .end = (uint32_t)(i + len) };
         else if (m->unk >= 0) { /* without an unknown token the character is dropped */
             if (!waiting) unk_begin = i;
             unk_end = i + len;
             waiting = true;
         }
     }
-    if (waiting) s[count++] = (symbol){ .id = m->unk, .begin = (uint32_t)unk_begin, .end = (uint32_t)unk_end };
+    if (waiting) s[count++] = (tok_symbol){ .id = m->unk, .begin = (uint32_t)unk_begin, .end = (uint32_t)unk_end };
     return count;
 }
 
-static bool better(const pair_key *x, const pair_key *y) { return x->a < y->a || (x->a == y->a && x->b < y->b); }
+static bool better(const tok_pair_key *x, const tok_pair_key *y) {
+    return x->a < y->a || (x->a == y->a && x->b < y->b);
+}
 
-static size_t merge_few(const bpe *m, symbol *s, size_t n, const char *word) {
+static size_t merge_few(const tok_bpe *m, tok_symbol *s, size_t n, const char *word) {
     for (size_t i = 0; i + 1 < n; i++) s[i].key = key_of(m, word, &s[i], &s[i + 1]);
     while (n > 1) {
         size_t best = 0;
@@ -196,21 +161,21 @@ static void rise(heap_entry *h, size_t i) {
     h[i] = e;
 }
 
-static heap_entry entry_of(const symbol *s, size_t at) {
+static heap_entry entry_of(const tok_symbol *s, size_t at) {
     return (heap_entry){ s[at].key.a, (uint64_t)s[at].key.b << 32 | at };
 }
 
 typedef struct {
-    const bpe  *m;
-    const char *word;
-    symbol     *s;
-    heap_entry *heap; /* room for 3 entries a symbol: one at the start, two a merge */
-    size_t      entries;
+    const tok_bpe *m;
+    const char    *word;
+    tok_symbol    *s;
+    heap_entry    *heap; /* room for 3 entries a symbol: one at the start, two a merge */
+    size_t         entries;
 } long_word;
 
 static void renew_pair(long_word *l, int32_t at) {
     if (at < 0) return;
-    symbol *s = &l->s[at];
+    tok_symbol *s = &l->s[at];
     s->key = s->next < 0 ? no_pair() : key_of(l->m, l->word, s, &l->s[s->next]);
     if (s->key.merged < 0) return;
     l->heap[l->entries] = entry_of(l->s, (size_t)at);
@@ -218,7 +183,7 @@ static void renew_pair(long_word *l, int32_t at) {
 }
 
 static void merge_many(long_word *l, size_t n) {
-    symbol *s = l->s;
+    tok_symbol *s = l->s;
     for (size_t i = 0; i < n; i++) {
         s[i].prev = (int32_t)i - 1;
         s[i].next = i + 1 < n ? (int32_t)i + 1 : -1;
@@ -244,23 +209,23 @@ static void merge_many(long_word *l, size_t n) {
     }
 }
 
-static mg_status push_symbols(mg_tok_work *w, const symbol *s, size_t n) {
+static mg_status push_symbols(mg_tok_work *w, const tok_symbol *s, size_t n) {
     for (size_t i = 0; i < n; i++)
         if (s[i].id >= 0 && !mg_ids_push(w->ids, s[i].id)) return tok_no_memory(w->t, w->err);
     return MG_OK;
 }
 
 static mg_status encode(const void *model, mg_tok_work *w, const char *word, size_t n) {
-    const bpe *m = model;
-    symbol     few[FEW_SYMBOLS];
+    const tok_bpe *m = model;
+    tok_symbol     few[FEW_SYMBOLS];
     if (m->ignore_merges) {
         int32_t whole = tok_vocab_find(m->vocab, word, n);
         if (whole >= 0 && !m->special[whole])
             return mg_ids_push(w->ids, whole) ? MG_OK : tok_no_memory(w->t, w->err);
     }
     if (n <= FEW_SYMBOLS) return push_symbols(w, few, merge_few(m, few, first_symbols(m, few, word, n), word));
-    if (!tok_room(&w->symbol, &w->cap_symbol, n, sizeof(symbol))) return tok_no_memory(w->t, w->err);
-    symbol *s = w->symbol;
+    if (!tok_room(&w->symbol, &w->cap_symbol, n, sizeof(tok_symbol))) return tok_no_memory(w->t, w->err);
+    tok_symbol *s = w->symbol;
     size_t  count = first_symbols(m, s, word, n);
     if (count <= FEW_SYMBOLS) return push_symbols(w, s, merge_few(m, s, count, word));
     if (!tok_room(&w->heap, &w->cap_heap, 3 * count, sizeof(heap_entry))) return tok_no_memory(w->t, w->err);
@@ -270,10 +235,10 @@ static mg_status encode(const void *model, mg_tok_work *w, const char *word, siz
 }
 
 static size_t cut(const void *model, const char *word, size_t n) {
-    const bpe *m = model;
+    const tok_bpe *m = model;
     if (!m->cuts) return n;
     for (const char *p = word + 1; (size_t)(p - word) < n; p++) {
-        p = memmem(p, n - (size_t)(p - word), space_mark, 3);
+        p = memmem(p, n - (size_t)(p - word), TOK_SPACE_MARK, 3);
         if (!p) break;
         if (!m->glue[(uint8_t)p[-1]]) return (size_t)(p - word);
     }
@@ -283,7 +248,7 @@ static size_t cut(const void *model, const char *word, size_t n) {
 /* --- building --- */
 
 static void free_bpe(void *model) {
-    bpe *m = model;
+    tok_bpe *m = model;
     free(m->pair);
     free(m->order);
     free(m->chars);
@@ -295,7 +260,7 @@ static void free_bpe(void *model) {
 
 /* A file lists merges up to "</s>", too, and a user may have typed that. */
 static mg_status forbid(mg_tokenizer *t, const uint8_t *special, mg_error *err) {
-    bpe *m = t->model;
+    tok_bpe *m = t->model;
     m->special = mg_calloc(t->vocab.n, 1);
     if (!m->special) return tok_no_memory(t, err);
     memcpy(m->special, special, t->vocab.n);
@@ -305,8 +270,8 @@ static mg_status forbid(mg_tokenizer *t, const uint8_t *special, mg_error *err) 
 }
 
 /* An empty model over the tokenizer's vocabulary, owned by the tokenizer. */
-static bpe *new_bpe(mg_tokenizer *t) {
-    bpe *m = mg_calloc(1, sizeof *m);
+static tok_bpe *new_bpe(mg_tokenizer *t) {
+    tok_bpe *m = mg_calloc(1, sizeof *m);
     if (!m) return NULL;
     t->model_row = &tok_model_bpe;
     t->model = m;
@@ -330,19 +295,19 @@ static bpe *new_bpe(mg_tokenizer *t) {
 }
 
 /* Note where the space stands inside of a token that merging can make. */
-static void note_glue(bpe *m, int32_t id) {
+static void note_glue(tok_bpe *m, int32_t id) {
     const char *s = m->vocab->text[id], *end = s + m->vocab->len[id];
-    for (const char *p = s + 1; end - p >= 3 && (p = memmem(p, (size_t)(end - p), space_mark, 3)); p++)
+    for (const char *p = s + 1; end - p >= 3 && (p = memmem(p, (size_t)(end - p), TOK_SPACE_MARK, 3)); p++)
         m->glue[(uint8_t)p[-1]] = 1;
 }
 
-static void allow_cuts(bpe *m) {
+static void allow_cuts(tok_bpe *m) {
     m->cuts = !m->ignore_merges && !m->prefix && !m->suffix && m->char_id[0x2581] >= 0;
 }
 
 mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool ids_break_ties,
                               mg_error *err) {
-    bpe *m = new_bpe(t);
+    tok_bpe *m = new_bpe(t);
     if (!m) return tok_no_memory(t, err);
     size_t n = t->vocab.n;
     m->order = mg_calloc(n, sizeof *m->order);
@@ -366,7 +331,7 @@ mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, 
     return MG_OK;
 }
 
-static mg_status reserve_pairs(bpe *m, const mg_tokenizer *t, size_t n, mg_error *err) {
+static mg_status reserve_pairs(tok_bpe *m, const mg_tokenizer *t, size_t n, mg_error *err) {
     if (n > UINT32_MAX / 4) return mg_fail(err, MG_FORMAT, "%s: %zu merges are too many", t->name, n);
     for (m->pairs = 64; m->pairs < 2 * n;) m->pairs *= 2;
     m->pair = mg_calloc(m->pairs, sizeof *m->pair);
@@ -376,7 +341,7 @@ static mg_status reserve_pairs(bpe *m, const mg_tokenizer *t, size_t n, mg_error
     return MG_OK;
 }
 
-static mg_status add_merge(bpe *m, const mg_tokenizer *t, size_t rank, const char *l, size_t ln, const char *r,
+static mg_status add_merge(tok_bpe *m, const mg_tokenizer *t, size_t rank, const char *l, size_t ln, const char *r,
                            size_t rn, mg_error *err) {
     char    small[256], *text = small;
     int32_t left = tok_vocab_find(m->vocab, l, ln), right = tok_vocab_find(m->vocab, r, rn), merged = -1;
@@ -389,14 +354,14 @@ static mg_status add_merge(bpe *m, const mg_tokenizer *t, size_t rank, const cha
     if (merged < 0)
         return mg_fail(err, MG_FORMAT, "%s: merge %zu, '%.*s' and '%.*s', is about text that is no token", t->name,
                        rank, (int)(ln < 80 ? ln : 80), l, (int)(rn < 80 ? rn : 80), r);
-    *find_pair(m, left, right) =
-        (pair_slot){ left, right, (uint32_t)rank, merged }; /* the last of equals counts */
+    *tok_bpe_find_pair(m, left, right) =
+        (tok_pair){ left, right, (uint32_t)rank, merged }; /* the last of equals counts */
     note_glue(m, merged);
     return MG_OK;
 }
 
 /* "left right" */
-static mg_status add_merge_line(bpe *m, const mg_tokenizer *t, size_t rank, const char *s, size_t n,
+static mg_status add_merge_line(tok_bpe *m, const mg_tokenizer *t, size_t rank, const char *s, size_t n,
                                 mg_error *err) {
     const char *space = memchr(s, ' ', n);
     if (!space || memchr(space + 1, ' ', n - (size_t)(space + 1 - s)))
@@ -408,7 +373,7 @@ static mg_status add_merge_line(bpe *m, const mg_tokenizer *t, size_t rank, cons
 
 mg_status tok_bpe_from_merges(mg_tokenizer *t, const char *const *merge, const size_t *len, size_t n,
                               bool ignore_merges, mg_error *err) {
-    bpe *m = new_bpe(t);
+    tok_bpe *m = new_bpe(t);
     if (!m) return tok_no_memory(t, err);
     m->ignore_merges = ignore_merges;
     mg_status st = reserve_pairs(m, t, n, err);
@@ -423,7 +388,7 @@ static mg_status parse_affix(char **out, size_t *n, yyjson_val *config, const ch
     return tok_parse_string(out, n, config, key, t->name, err);
 }
 
-static mg_status parse_merges(bpe *m, const mg_tokenizer *t, yyjson_val *merges, mg_error *err) {
+static mg_status parse_merges(tok_bpe *m, const mg_tokenizer *t, yyjson_val *merges, mg_error *err) {
     yyjson_val *item;
     size_t      i, n;
     if (!yyjson_is_arr(merges)) return mg_fail(err, MG_FORMAT, "%s: the BPE model has no list of merges", t->name);
@@ -446,7 +411,7 @@ static mg_status parse_merges(bpe *m, const mg_tokenizer *t, yyjson_val *merges,
 static mg_status parse(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
     yyjson_val *dropout = yyjson_obj_get(config, "dropout"), *unk = yyjson_obj_get(config, "unk_token");
     mg_status   st = tok_vocab_parse(t, yyjson_obj_get(config, "vocab"), err);
-    bpe        *m = st ? NULL : new_bpe(t);
+    tok_bpe    *m = st ? NULL : new_bpe(t);
     if (st) return st;
     if (!m) return tok_no_memory(t, err);
     if (yyjson_is_num(dropout) && yyjson_get_num(dropout) > 0)
@@ -470,101 +435,19 @@ static mg_status parse(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
     return st;
 }
 
-/* --- writing --- */
-
-typedef struct {
-    pair_key key;
-    int32_t  left, right;
-} merge;
-
-static int by_key(const void *x, const void *y) {
-    const merge *a = x, *b = y;
-    if (a->key.a != b->key.a) return a->key.a < b->key.a ? -1 : 1;
-    return a->key.b < b->key.b ? -1 : a->key.b > b->key.b;
-}
-
-/* All ways to cut each token in two tokens, for a model with scores. */
-static bool list_scored(const bpe *m, merge **list, size_t *count) {
-    const tok_vocab *v = m->vocab;
-    size_t           cap = 0;
-    for (size_t id = 0; id < v->n; id++) {
-        const char *s = v->text[id];
-        size_t      n = s ? v->len[id] : 0;
-        for (size_t at = 1; at < n; at++) {
-            if (((unsigned char)s[at] & 0xc0) == 0x80) continue;
-            int32_t left = tok_vocab_find(v, s, at), right = left < 0 ? -1 : tok_vocab_find(v, s + at, n - at);
-            if (right < 0) continue;
-            symbol l = { .id = left, .end = (uint32_t)at },
-                   r = { .id = right, .begin = (uint32_t)at, .end = (uint32_t)n };
-            pair_key key = scored_key(m, s, &l, &r);
-            if (key.merged < 0) continue;
-            if (!MG_GROW(*list, cap, *count + 1)) return false;
-            (*list)[(*count)++] = (merge){ key, left, right };
-        }
-    }
-    return true;
-}
-
-static bool list_merges(const bpe *m, merge **list, size_t *count) {
-    if (!m->pair) return list_scored(m, list, count);
-    *list = mg_calloc(m->n_merges, sizeof **list);
-    if (!*list) return false;
-    for (size_t i = 0; i < m->pairs; i++)
-        if (m->pair[i].left >= 0)
-            (*list)[(*count)++] = (merge){ { m->pair[i].rank, 0, 0 }, m->pair[i].left, m->pair[i].right };
-    return true;
-}
-
-static void write_string(mg_buf *out, const char *key, const char *s, size_t n) {
-    mg_buf_printf(out, ",\n    \"%s\": ", key);
-    if (s)
-        mg_json_quote(out, s, n);
-    else
-        mg_buf_str(out, "null");
-}
-
-static mg_status write_bpe(const mg_tokenizer *t, mg_buf *out, mg_error *err) {
-    const bpe *m = t->model;
-    merge     *list = NULL;
-    size_t     count = 0;
-    if (!list_merges(m, &list, &count)) {
-        free(list);
-        return tok_no_memory(t, err);
-    }
-    if (count) qsort(list, count, sizeof *list, by_key);
-    mg_buf_str(out, ",\n    \"dropout\": null");
-    write_string(out, "unk_token", m->unk < 0 ? NULL : t->vocab.text[m->unk],
-                 m->unk < 0 ? 0 : t->vocab.len[m->unk]);
-    write_string(out, "continuing_subword_prefix", m->prefix, m->prefix_len);
-    write_string(out, "end_of_word_suffix", m->suffix, m->suffix_len);
-    mg_buf_printf(
-        out, ",\n    \"fuse_unk\": %s,\n    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n    \"vocab\": {",
-        m->fuse_unk ? "true" : "false", m->byte_fallback ? "true" : "false", m->ignore_merges ? "true" : "false");
-    const char *separator = "\n      ";
-    for (size_t id = 0; id < t->model_tokens; id++) {
-        if (!t->vocab.text[id] || t->outside[id]) continue;
-        mg_buf_str(out, separator);
-        mg_json_quote(out, t->vocab.text[id], t->vocab.len[id]);
-        mg_buf_printf(out, ": %zu", id);
-        separator = ",\n      ";
-    }
-    mg_buf_str(out, "\n    },\n    \"merges\": [");
-    for (size_t i = 0; i < count; i++) {
-        mg_buf_str(out, i ? ",\n      [" : "\n      [");
-        mg_json_quote(out, t->vocab.text[list[i].left], t->vocab.len[list[i].left]);
-        mg_buf_str(out, ", ");
-        mg_json_quote(out, t->vocab.text[list[i].right], t->vocab.len[list[i].right]);
-        mg_buf_char(out, ']');
-    }
-    mg_buf_str(out, "\n    ]");
-    free(list);
-    return MG_OK;
+bool tok_is_byte_level(const mg_tokenizer *t) {
+    for (int i = 0; i < t->pretokenizer.n; i++)
+        if (!strcmp(t->pretokenizer.stage[i].row->type, "ByteLevel")) return true;
+    return false;
 }
 
 static const char *kind(const mg_tokenizer *t) {
-    for (int i = 0; i < t->pretokenizer.n; i++)
-        if (!strcmp(t->pretokenizer.stage[i].row->type, "ByteLevel")) return "byte-level BPE";
-    return ((const bpe *)t->model)->byte_fallback ? "SentencePiece BPE" : "BPE";
+    if (tok_is_byte_level(t)) return "byte-level BPE";
+    return ((const tok_bpe *)t->model)->byte_fallback ? "SentencePiece BPE" : "BPE";
+}
+
+static void gguf_text(const mg_tokenizer *t, int32_t id, int32_t type, mg_buf *out) {
+    tok_gguf_blanks(t, id, tok_is_byte_level(t) ? TOK_GGUF_NORMAL : type, out);
 }
 
 const tok_model_row tok_model_bpe = {
@@ -574,6 +457,8 @@ const tok_model_row tok_model_bpe = {
     .encode = encode,
     .cut = cut,
     .forbid = forbid,
-    .write = write_bpe,
+    .write = tok_bpe_write,
+    .to_gguf = tok_bpe_to_gguf,
+    .gguf_text = gguf_text,
     .free = free_bpe,
 };

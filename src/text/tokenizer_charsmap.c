@@ -10,12 +10,14 @@
 
 #include "text/unicode.h"
 
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <utf8proc.h>
 
 struct tok_charsmap {
     size_t   units, bytes; /* of the trie; of the replacements */
+    uint32_t size;         /* of the trie, as in the file: data[] goes on where this ends */
     uint32_t data[];       /* units, then the replacements */
 };
 
@@ -66,11 +68,17 @@ mg_status tok_charsmap_parse(struct tok_charsmap **out, const char *base64, size
     if (!st) {
         m->units = trie / 4;
         m->bytes = raw.len - 4 - trie;
+        m->size = trie;
         memcpy(m->data, raw.data + 4, raw.len - 4);
         *out = m;
     }
     mg_buf_free(&raw);
     return st;
+}
+
+const void *tok_charsmap_bytes(const struct tok_charsmap *m, size_t *n) {
+    *n = 4 + 4 * m->units + m->bytes;
+    return (const char *)m + offsetof(struct tok_charsmap, size);
 }
 
 static size_t offset_of(uint32_t unit) { return (size_t)(unit >> 10) << ((unit & (1u << 9)) >> 6); }

@@ -13,6 +13,8 @@ mg_status tok_charsmap_parse(struct tok_charsmap **out, const char *base64, size
                              mg_error *err);
 /* Append text with its characters replaced; false: no memory. */
 bool tok_charsmap_apply(const struct tok_charsmap *m, const char *text, size_t n, mg_buf *out);
+/* The map as it stands in a SentencePiece model or a GGUF file, inside of m. */
+const void *tok_charsmap_bytes(const struct tok_charsmap *m, size_t *n);
 /* Append bytes as base64. */
 void tok_base64(mg_buf *out, const void *bytes, size_t n);
 

@@ -9,10 +9,9 @@
  * they have in the SentencePiece file (the conversion writes -1000). */
 #include "text/tokenizer_impl.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum { TYPE_UNKNOWN = 2, TYPE_CONTROL = 3, TYPE_USER = 4, TYPE_UNUSED = 5 };
 
 typedef struct {
     const char *pre;        /* tokenizer.ggml.pre */
@@ -76,6 +75,69 @@ static const pre_row *find_pre(const char *pre) {
     return NULL;
 }
 
+/* --- the way back: which row is this? --- */
+
+/* One line a step: its type and what changes its result, without what only moves offsets. */
+static void describe(yyjson_val *config, mg_buf *out) {
+    static const char *const keys[] = { "pattern", "behavior", "invert", "individual_digits", "prepend", "content" };
+    yyjson_val              *list = yyjson_obj_get(config, "pretokenizers"), *item;
+    if (!list) list = yyjson_obj_get(config, "normalizers");
+    size_t i, n;
+    yyjson_arr_foreach(list, i, n, item) describe(item, out);
+    if (list || !yyjson_is_obj(config)) return;
+    const char *type = yyjson_get_str(yyjson_obj_get(config, "type"));
+    mg_buf_str(out, type ? type : "");
+    for (i = 0; i < sizeof keys / sizeof *keys; i++) {
+        char *text = yyjson_val_write(yyjson_obj_get(config, keys[i]), YYJSON_WRITE_NOFLAG, NULL);
+        mg_buf_printf(out, " %s=", keys[i]);
+        mg_buf_str(out, text ? text : "");
+        free(text);
+    }
+    mg_buf_printf(out, " prefix=%d regex=%d\n", tok_parse_bool(config, "add_prefix_space", true),
+                  tok_parse_bool(config, "use_regex", true));
+}
+
+static bool describe_text(const char *json, mg_buf *out) {
+    mg_json  j = { 0 };
+    mg_error err;
+    if (!json) return true;
+    bool ok = !mg_json_parse(&j, json, strlen(json), "component", &err);
+    if (ok) describe(j.root, out);
+    mg_json_free(&j);
+    return ok && !out->failed;
+}
+
+static void row_pretokenizer(const pre_row *row, mg_buf *b) {
+    mg_buf_printf(b, "{\"type\":\"Sequence\",\"pretokenizers\":[%s", row->words ? row->words : "");
+    mg_buf_printf(b,
+                  "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}]}",
+                  row->gpt2_regex ? "true" : "false");
+}
+
+static bool row_is(const pre_row *row, const mg_buf *wanted) {
+    mg_buf json = { 0 }, got = { 0 };
+    row_pretokenizer(row, &json);
+    bool same = !json.failed && describe_text(row->normalizer, &got);
+    mg_buf_str(&got, "|");
+    same = same && describe_text(json.data, &got) && got.len == wanted->len &&
+           !memcmp(got.data, wanted->data, got.len);
+    mg_buf_free(&json);
+    mg_buf_free(&got);
+    return same;
+}
+
+const char *tok_gguf_pre(const mg_tokenizer *t, bool ignore_merges) {
+    mg_buf         wanted = { 0 };
+    const pre_row *found = NULL;
+    bool           ok = describe_text(t->normalizer.json, &wanted);
+    mg_buf_str(&wanted, "|");
+    ok = ok && describe_text(t->pretokenizer.json, &wanted);
+    for (size_t i = 0; ok && !found && i < sizeof pre_rows / sizeof *pre_rows; i++)
+        if (pre_rows[i].ignore_merges == ignore_merges && row_is(&pre_rows[i], &wanted)) found = &pre_rows[i];
+    mg_buf_free(&wanted);
+    return found ? found->pre : NULL;
+}
+
 static bool has_control_type(const mg_gguf_vocab *g, size_t id, int32_t type) {
     return g->type && g->type[id] == type;
 }
@@ -91,6 +153,14 @@ static char *spell_spaces(const char *s, size_t n) {
     return text;
 }
 
+/* Rows that pad the embedding are no tokens: "[PAD151935]". */
+static bool is_padding(const mg_gguf_vocab *g, size_t id) {
+    char text[32];
+    int  n = snprintf(text, sizeof text, "[PAD%zu]", id);
+    return has_control_type(g, id, TOK_GGUF_UNUSED) && g->token_len[id] == (size_t)n &&
+           !memcmp(g->token[id], text, (size_t)n);
+}
+
 static mg_status fill_vocab(mg_tokenizer *t, const mg_gguf_vocab *g, bool spm, mg_error *err) {
     size_t bytes = 0;
     if (!g->n) return mg_fail(err, MG_FORMAT, "%s: the vocabulary is empty", t->name);
@@ -99,10 +169,9 @@ static mg_status fill_vocab(mg_tokenizer *t, const mg_gguf_vocab *g, bool spm, m
             return mg_fail(err, MG_FORMAT, "%s: tokens too long", t->name);
     mg_status st = tok_vocab_reserve(&t->vocab, g->n, bytes, t->name, err);
     for (size_t i = 0; i < g->n && !st; i++) {
-        /* rows that pad the embedding of a byte-level model are no tokens ("[PAD151935]") */
-        if (!spm && has_control_type(g, i, TYPE_UNUSED)) continue;
+        if (is_padding(g, i) || (!spm && has_control_type(g, i, TOK_GGUF_UNUSED))) continue;
         char *spaces =
-            spm && has_control_type(g, i, TYPE_USER) ? spell_spaces(g->token[i], g->token_len[i]) : NULL;
+            spm && has_control_type(g, i, TOK_GGUF_USER) ? spell_spaces(g->token[i], g->token_len[i]) : NULL;
         st = tok_vocab_add(&t->vocab, (int32_t)i, spaces ? spaces : g->token[i],
                            spaces ? 3 * g->token_len[i] : g->token_len[i], t->name, err);
         free(spaces);
@@ -125,9 +194,9 @@ static bool steers(const tok_added *a) {
 static mg_status add_tokens(mg_tokenizer *t, const mg_gguf_vocab *g, mg_error *err) {
     mg_status st = MG_OK;
     for (size_t i = 0; g->type && i < g->n && !st; i++) {
-        if (g->type[i] < TYPE_UNKNOWN || g->type[i] > TYPE_USER || i >= t->vocab.n || !t->vocab.text[i]) continue;
+        if (g->type[i] < TOK_GGUF_UNKNOWN || g->type[i] > TOK_GGUF_USER || i >= t->vocab.n || !t->vocab.text[i]) continue;
         tok_added a = { .id = (int32_t)i, .text = t->vocab.text[i], .len = t->vocab.len[i], .special = true };
-        if (g->type[i] == TYPE_USER) a.special = steers(&a);
+        if (g->type[i] == TOK_GGUF_USER) a.special = steers(&a);
         st = tok_add(t, a, err);
     }
     return st;
@@ -165,12 +234,9 @@ mg_status tok_set_components_text(mg_tokenizer *t, const char *json, mg_error *e
 
 static mg_status byte_level_components(mg_tokenizer *t, const pre_row *row, mg_error *err) {
     mg_buf b = { 0 };
-    mg_buf_printf(&b, "{\"normalizer\":%s,\"pre_tokenizer\":{\"type\":\"Sequence\",\"pretokenizers\":[%s",
-                  row->normalizer ? row->normalizer : "null", row->words ? row->words : "");
-    mg_buf_printf(&b,
-                  "{\"type\":\"ByteLevel\",\"add_prefix_space\":false,\"trim_offsets\":true,\"use_regex\":%s}]},",
-                  row->gpt2_regex ? "true" : "false");
-    mg_buf_str(&b, "\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_"
+    mg_buf_printf(&b, "{\"normalizer\":%s,\"pre_tokenizer\":", row->normalizer ? row->normalizer : "null");
+    row_pretokenizer(row, &b);
+    mg_buf_str(&b, ",\"decoder\":{\"type\":\"ByteLevel\",\"add_prefix_space\":true,\"trim_offsets\":true,\"use_"
                    "regex\":true}}");
     mg_status st = b.failed ? tok_no_memory(t, err) : tok_set_components_text(t, b.data, err);
     mg_buf_free(&b);
@@ -186,8 +252,30 @@ static mg_status build_byte_level(mg_tokenizer *t, const mg_gguf_vocab *g, bool 
             t->name, g->pre);
     if (!g->n_merges) return mg_fail(err, MG_FORMAT, "%s: a byte-level tokenizer without merges", t->name);
     *adds_bos = row->adds_bos;
+    t->pre = mg_strdup(row->pre);
+    if (!t->pre) return tok_no_memory(t, err);
     mg_status st = tok_bpe_from_merges(t, g->merge, g->merge_len, g->n_merges, row->ignore_merges, err);
     return st ? st : byte_level_components(t, row, err);
+}
+
+/* With bytes for what no token covers, when all of them are there. */
+static mg_status build_unigram(mg_tokenizer *t, const mg_gguf_vocab *g, bool *adds_bos, mg_error *err) {
+    *adds_bos = false;
+    if (!g->score) return mg_fail(err, MG_FORMAT, "%s: a Unigram tokenizer without scores", t->name);
+    int32_t unk = g->unk >= 0 && mg_tokenizer_token(t, g->unk, NULL) ? g->unk : mg_tokenizer_id(t, "<unk>");
+    bool    bytes = true;
+    for (int b = 0; b < 256 && bytes; b++) {
+        char text[8];
+        snprintf(text, sizeof text, "<0x%02X>", (unsigned)b);
+        bytes = mg_tokenizer_id(t, text) >= 0;
+    }
+    mg_status     st = tok_unigram_from_scores(t, g->score, unk, bytes, err);
+    tok_spm_style style = { .prefix = g->add_space_prefix != 0,
+                            .legacy = true,
+                            .squeeze = g->remove_extra_whitespaces > 0,
+                            .charsmap = g->charsmap,
+                            .charsmap_bytes = g->charsmap_bytes };
+    return st ? st : tok_set_spm_components(t, style, err);
 }
 
 /* Gemma 1 and 2: their tokenizer.json lists the merges in the order of ids. */
@@ -202,7 +290,7 @@ static mg_status build_spm(mg_tokenizer *t, const mg_gguf_vocab *g, bool *adds_b
         free(score);
         return mg_fail(err, MG_FORMAT, "%s: a SentencePiece tokenizer without scores", t->name);
     }
-    for (size_t i = 0; i < t->vocab.n; i++) score[i] = g->type && g->type[i] != 1 ? 0 : g->score[i];
+    for (size_t i = 0; i < t->vocab.n; i++) score[i] = g->type && g->type[i] != TOK_GGUF_NORMAL ? 0 : g->score[i];
     int32_t   unk = g->unk >= 0 && mg_tokenizer_token(t, g->unk, NULL) ? g->unk : mg_tokenizer_id(t, "<unk>");
     mg_status st = tok_bpe_from_scores(t, score, unk, is_gemma2(t), err);
     free(score);
@@ -222,6 +310,7 @@ typedef struct {
 static const gguf_row gguf_rows[] = {
     { "llama", true, build_spm },
     { "gpt2", false, build_byte_level },
+    { "t5", true, build_unigram },
 };
 
 mg_status mg_tokenizer_from_gguf(mg_tokenizer **out, const mg_gguf_vocab *g, const char *name, mg_error *err) {

@@ -22,6 +22,8 @@
 
 enum { TOK_MAX_STAGES = 16, TOK_MAX_TOKEN = 65535, TOK_MAX_ID = 1 << 24, TOK_KEPT_BYTES = 4 << 20 };
 
+#define TOK_SPACE_MARK "\xe2\x96\x81" /* U+2581, which stands for a space in SentencePiece's tokens */
+
 /* How long a normalizer may make a text of n bytes; a hostile one would double it 16 times over. */
 static inline size_t tok_growth_limit(size_t n) { return 64 * (n + 1024); }
 
@@ -145,6 +147,31 @@ int                tok_char_byte(uint32_t c);
 
 /* --- models: tokenizer_models.def --- */
 
+/* A GGUF description in the making, see mg_tokenizer_to_gguf. */
+typedef struct tok_gguf {
+    mg_gguf_vocab v;
+    float        *score; /* [v.n] */
+    int32_t      *type;  /* [v.n] */
+    mg_buf        merges;
+    size_t       *merge_len;
+} tok_gguf;
+
+enum {
+    TOK_GGUF_NORMAL = 1,
+    TOK_GGUF_UNKNOWN,
+    TOK_GGUF_CONTROL,
+    TOK_GGUF_USER,
+    TOK_GGUF_UNUSED,
+    TOK_GGUF_BYTE
+};
+
+/* The name that GGUF has for this normalizer and pre-tokenizer of byte-level BPE, NULL: none. */
+const char *tok_gguf_pre(const mg_tokenizer *t, bool ignore_merges);
+/* add_space_prefix and the like of a SentencePiece model. */
+mg_status tok_gguf_spaces(const mg_tokenizer *t, tok_gguf *g, mg_error *err);
+/* A token's text, the space inside of a user's own token as a blank. */
+void tok_gguf_blanks(const mg_tokenizer *t, int32_t id, int32_t type, mg_buf *out);
+
 typedef struct tok_model_row {
     const char *type; /* in tokenizer.json */
     const char *(*kind)(const mg_tokenizer *t);
@@ -157,6 +184,10 @@ typedef struct tok_model_row {
     mg_status (*forbid)(mg_tokenizer *t, const uint8_t *special, mg_error *err);
     /* Append the members of the JSON object "model" behind its type. */
     mg_status (*write)(const mg_tokenizer *t, mg_buf *out, mg_error *err);
+    /* Set model, pre, scores, merges and what else GGUF wants; types are set before. */
+    mg_status (*to_gguf)(const mg_tokenizer *t, tok_gguf *g, mg_error *err);
+    /* Append a token's text as GGUF spells it. */
+    void (*gguf_text)(const mg_tokenizer *t, int32_t id, int32_t type, mg_buf *out);
     void (*free)(void *model);
 } tok_model_row;
 
@@ -174,6 +205,7 @@ typedef struct tok_ids {
 
 struct mg_tokenizer {
     char                *name; /* for messages */
+    char                *pre;  /* what a GGUF file calls the way of cutting text; NULL: it was no such file */
     tok_vocab            vocab;
     uint8_t             *outside; /* by id below `model_tokens`: no token of the model, only an added one */
     size_t               model_tokens;

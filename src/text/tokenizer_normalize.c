@@ -24,9 +24,18 @@ static const tok_stage_row row_prepend = { .type = "Prepend", .parse = parse_pre
 
 /* --- Replace --- */
 
+/* "(?<!\n)^" is the beginning of the text and nothing else: a Prepend, without a search (llm-jp's normalizer). */
+static bool is_prepend(yyjson_val *config) {
+    return yyjson_equals_str(yyjson_obj_get(yyjson_obj_get(config, "pattern"), "Regex"), "(?<!\\n)^");
+}
+
 static mg_status parse_replace(tok_stage *s, yyjson_val *config, const char *name, mg_error *err) {
-    mg_status st = tok_parse_pattern(s, config, name, err);
-    return st ? st : tok_parse_string(&s->content, &s->content_len, config, "content", name, err);
+    mg_status st = tok_parse_string(&s->content, &s->content_len, config, "content", name, err);
+    if (!st && is_prepend(config)) {
+        s->row = &row_prepend;
+        return MG_OK;
+    }
+    return st ? st : tok_parse_pattern(s, config, name, err);
 }
 
 NORMALIZE(replace) { return tok_replace(s, w->regex, text, n, out); }

@@ -70,10 +70,13 @@ mg_status tok_parse_string(char **out, size_t *n, yyjson_val *config, const char
     return *out ? MG_OK : mg_fail(err, MG_NOMEM, "%s: no memory", name);
 }
 
-/* {"String": "x"}, {"Regex": "x"} or plain "x". */
+/* {"String": "x"}, {"Regex": "x"} or plain "x"; a regular expression without a special character is a string. */
 mg_status tok_parse_pattern(tok_stage *s, yyjson_val *config, const char *name, mg_error *err) {
     yyjson_val *pattern = yyjson_obj_get(config, "pattern");
     yyjson_val *regex = yyjson_obj_get(pattern, "Regex");
+    if (yyjson_is_str(regex) && yyjson_get_len(regex) &&
+        strcspn(yyjson_get_str(regex), "\\^$.|?*+()[]{}") == yyjson_get_len(regex))
+        return tok_parse_string(&s->pattern, &s->pattern_len, pattern, "Regex", name, err);
     if (yyjson_is_str(regex))
         return mg_regex_compile(&s->regex, yyjson_get_str(regex), yyjson_get_len(regex), name, err);
     if (yyjson_is_obj(pattern))

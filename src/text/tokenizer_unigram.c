@@ -5,6 +5,7 @@
  * that no token covers costs ten below the worst token and becomes its
  * bytes, or the unknown token.  Candidates are looked up by hash, and no longer than
  * the longest token that begins with the same two bytes. */
+#include "text/tokenizer_charsmap.h"
 #include "text/tokenizer_impl.h"
 
 #include <math.h>
@@ -197,6 +198,19 @@ static mg_status write_unigram(const mg_tokenizer *t, mg_buf *out, mg_error *err
     return MG_OK;
 }
 
+static mg_status to_gguf(const mg_tokenizer *t, tok_gguf *g, mg_error *err) {
+    const unigram *m = t->model;
+    g->v.model = "t5";
+    g->v.pre = "default";
+    for (size_t id = 0; id < m->n; id++) g->score[id] = (float)m->score[id];
+    for (int b = 0; b < 256 && m->byte_fallback; b++)
+        if (m->byte_id[b] >= 0) g->type[m->byte_id[b]] = TOK_GGUF_BYTE;
+    for (int i = 0; i < t->normalizer.n; i++)
+        if (t->normalizer.stage[i].charsmap)
+            g->v.charsmap = tok_charsmap_bytes(t->normalizer.stage[i].charsmap, &g->v.charsmap_bytes);
+    return tok_gguf_spaces(t, g, err);
+}
+
 static const char *kind(const mg_tokenizer *t) {
     (void)t;
     return "Unigram";
@@ -209,5 +223,7 @@ const tok_model_row tok_model_unigram = {
     .encode = encode,
     .forbid = forbid,
     .write = write_unigram,
+    .to_gguf = to_gguf,
+    .gguf_text = tok_gguf_blanks,
     .free = free_unigram,
 };

@@ -41,6 +41,16 @@ static void test_written(void **state) {
     mg_tokenizer_free(t);
 }
 
+/* What a GGUF file can say of it is enough. */
+static void test_through_gguf(void **state) {
+    const hf_case *c = *state;
+    mg_tokenizer  *t = tokenizer_of_file(ref_path(c->tokenizer)), *again = through_gguf(t);
+    assert_string_equal(mg_tokenizer_kind(again), c->kind);
+    compare_with(again, reference(c->reference), MG_TOKENIZE_PARSE, true);
+    mg_tokenizer_free(again);
+    mg_tokenizer_free(t);
+}
+
 /* tokenizer.model converts to what the tokenizer.json of the model says. */
 static void test_sentencepiece_bpe(void **state) {
     (void)state;
@@ -125,12 +135,13 @@ static const hf_case spm_cases[] = {
 
 int main(void) {
     enum { HF = sizeof hf_cases / sizeof *hf_cases, SPM = sizeof spm_cases / sizeof *spm_cases };
-    struct CMUnitTest tests[2 * HF + SPM + 2];
+    struct CMUnitTest tests[3 * HF + SPM + 2];
     size_t            n = 0;
     for (int i = 0; i < HF; i++) {
         tests[n++] =
             (struct CMUnitTest){ hf_cases[i].reference, test_hugging_face, NULL, NULL, (void *)&hf_cases[i] };
         tests[n++] = (struct CMUnitTest){ "written", test_written, NULL, NULL, (void *)&hf_cases[i] };
+        tests[n++] = (struct CMUnitTest){ "through gguf", test_through_gguf, NULL, NULL, (void *)&hf_cases[i] };
     }
     for (int i = 0; i < SPM; i++)
         tests[n++] = (struct CMUnitTest){ spm_cases[i].reference, test_sentencepiece_unigram, NULL, NULL,

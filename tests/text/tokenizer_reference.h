@@ -117,4 +117,15 @@ static inline mg_tokenizer *written_and_read(const mg_tokenizer *t) {
     return again;
 }
 
+/* Described as a GGUF file does, with some unused rows behind, and built from that again. */
+static inline mg_tokenizer *through_gguf(const mg_tokenizer *t) {
+    mg_error      err;
+    mg_gguf_vocab v = { 0 };
+    mg_tokenizer *again = NULL;
+    assert_ok(mg_tokenizer_to_gguf(t, (size_t)mg_tokenizer_size(t) + 5, &v, &err), err);
+    assert_ok(mg_tokenizer_from_gguf(&again, &v, "written GGUF", &err), err);
+    mg_gguf_vocab_free(&v);
+    return again;
+}
+
 #endif
