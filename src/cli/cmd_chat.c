@@ -5,12 +5,12 @@
  * go, and that is said.
  *
  * Lines are read with libedit on a terminal, where a key press can be interrupted: its own reader would start a
- * read again after SIGINT, so ours stands in its place.  Elsewhere lines come from standard input. */
+ * read again after SIGINT, and miss one that comes between prompt and read, so ours stands in its place.  Elsewhere
+ * lines come from standard input. */
 #include "cli/inference.h"
 
 #include "base/json.h"
 
-#include <errno.h>
 #include <histedit.h>
 #include <libintl.h>
 #include <stdio.h>
@@ -69,10 +69,9 @@ static int read_key(EditLine *e, wchar_t *out) {
     mbstate_t state = { 0 };
     (void)e;
     for (;;) {
-        char    byte;
-        ssize_t n = read(STDIN_FILENO, &byte, 1);
-        if (n < 0 && errno == EINTR && !mg_interrupted()) continue; /* the window changed its size */
-        if (n <= 0) return n == 0 ? 0 : -1;
+        char byte;
+        int  n = mg_read_byte(&byte);
+        if (n <= 0) return n;
         size_t got = mbrtowc(out, &byte, 1, &state);
         if (got == (size_t)-2) continue;
         if (got == (size_t)-1) *out = 0xfffd;
@@ -109,9 +108,11 @@ static input read_line(chat *c) {
         HistEvent event;
         if (*text != '\n') history(c->history, &event, H_ENTER, text);
     } else {
-        int byte;
-        while ((byte = getchar()) != EOF && byte != '\n') mg_buf_char(&c->line, (char)byte);
-        if (byte == EOF && !c->line.len) return mg_interrupted() ? INTERRUPT : END;
+        char byte;
+        int  n;
+        while ((n = mg_read_byte(&byte)) == 1 && byte != '\n') mg_buf_char(&c->line, byte);
+        if (n < 0 && mg_interrupted()) return INTERRUPT;
+        if (n <= 0 && !c->line.len) return END;
     }
     while (c->line.len && strchr("\r\n", c->line.data[c->line.len - 1])) c->line.len--;
     if (c->line.data) c->line.data[c->line.len] = 0;
@@ -212,8 +213,7 @@ static mg_status answer(chat *c, mg_error *err) {
     g.adapters_off = c->base;
     g.keep = true;
     g.on_text = show;
-    g.cancelled = interrupted;
-    mg_interrupts_clear();
+    g.cancelled = interrupted; /* counts from the line on: Ctrl-C right behind it stops the answer */
     mg_status st = fit(c, &ids, err);
     if (!st) st = mg_generate(c->g, &ids, 1, &g, &out, err);
     if (!st) {

@@ -8,9 +8,11 @@
 #include "train/runs.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 enum { INPUT_BYTES = 64 << 20 };
@@ -211,18 +213,49 @@ void mg_json_ids(mg_buf *b, const int32_t *ids, size_t n) {
 /* ---- interrupts ---- */
 
 static volatile sig_atomic_t interrupts;
+static int                   alarm_fd = -1; /* readable while an interrupt is not cleared: poll cannot miss it */
 static struct sigaction      before;
 
 static void on_interrupt(int signal) {
+    int      why = errno;
+    uint64_t one = 1;
     (void)signal;
     interrupts = 1;
+    if (write(alarm_fd, &one, sizeof one) < 0) { /* without an alarm a read still ends through EINTR */
+    }
+    errno = why;
 }
 
 void mg_interrupts_begin(void) {
     interrupts = 0;
+    alarm_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     mg_interrupt_catch(SIGINT, on_interrupt, 0, &before); /* no SA_RESTART: a read of the keyboard ends, too */
 }
 
-void mg_interrupts_end(void) { sigaction(SIGINT, &before, NULL); }
+void mg_interrupts_end(void) {
+    sigaction(SIGINT, &before, NULL);
+    if (alarm_fd >= 0) close(alarm_fd);
+    alarm_fd = -1;
+}
+
 bool mg_interrupted(void) { return interrupts != 0; }
-void mg_interrupts_clear(void) { interrupts = 0; }
+
+void mg_interrupts_clear(void) {
+    uint64_t n;
+    interrupts = 0;
+    if (read(alarm_fd, &n, sizeof n) < 0) { /* it was not raised */
+    }
+}
+
+/* A signal may come between any two lines here; the alarm makes the poll return at once. */
+int mg_read_byte(char *out) {
+    struct pollfd wait[] = { { .fd = STDIN_FILENO, .events = POLLIN }, { .fd = alarm_fd, .events = POLLIN } };
+    for (;;) {
+        int ready = poll(wait, 2, -1);
+        if (mg_interrupted()) return -1;
+        if (ready < 0 && errno == EINTR) continue; /* the window changed its size */
+        ssize_t n = ready < 0 ? -1 : read(STDIN_FILENO, out, 1);
+        if (n < 0 && (errno == EINTR || errno == EAGAIN) && !mg_interrupted()) continue;
+        return n < 0 ? -1 : (int)n;
+    }
+}

@@ -101,5 +101,7 @@ void mg_interrupts_begin(void);
 void mg_interrupts_end(void);
 bool mg_interrupted(void);
 void mg_interrupts_clear(void);
+/* One byte of standard input: 1; 0: its end; -1: interrupted since the last clear, also before the call. */
+int mg_read_byte(char *out);
 
 #endif

@@ -104,9 +104,11 @@ for i in 1 2 3 4 5 6; do echo "Question number $i: what comes after $i?"; done \
     | "$migaki" chat smollm2 --temperature 0 --max_new_tokens 16 --max_length 160 > talk 2> remarks
 grep -q "forgotten" remarks || fail "the context never overflowed: $(cat remarks)"
 
-# A talk on a terminal: Ctrl-C stops an answer, twice at the prompt leaves; a deleted kanji takes both its columns.
+# A talk on a terminal: Ctrl-C stops an answer, twice at the prompt leaves, at once or late; a deleted kanji takes
+# both its columns.  What is waited for says that the program is there, never a time.
 python3 - "$migaki" <<'PY'
 import os, pty, select, sys, termios, time
+PATIENCE = 240 # seconds, for a machine that is busy with other things
 pid, fd = pty.fork()
 if pid == 0:
     os.environ["TERM"] = "xterm"
@@ -114,15 +116,15 @@ if pid == 0:
 seen = b""
 def wait(part):
     global seen
-    end = time.time() + 60
+    end = time.time() + PATIENCE
     while part not in seen:
         if time.time() > end: raise SystemExit(f"{part!r} never came: {seen!r}")
         if select.select([fd], [], [], 0.2)[0]:
             try: seen += os.read(fd, 4096)
-            except OSError: break
+            except OSError: raise SystemExit(f"{part!r} never came, the program has left: {seen!r}")
     seen = seen[seen.find(part) + len(part):]
 def wait_for_editor(): # until it reads key by key, the terminal itself would echo and delete
-    end = time.time() + 60
+    end = time.time() + PATIENCE
     while termios.tcgetattr(fd)[3] & termios.ICANON:
         if time.time() > end: raise SystemExit("the line editor never started")
         time.sleep(0.05)
@@ -133,15 +135,18 @@ os.write(fd, b"\x7f"); wait(b"\x1b[")
 os.write(fd, b"Count from 1 to 1000, all numbers in one line.\r"); wait(b"line.\r\n")
 wait(b" ")
 os.write(fd, b"\x03"); wait(b"(stopped)"); wait(b"> ")
+for _ in range(20): # the moment between the prompt and the read of a key
+    os.write(fd, b"\x03"); wait(b"Ctrl-C again"); wait(b"> ")
+    os.write(fd, b"/help\r"); wait(b"/quit"); wait(b"> ")
 os.write(fd, b"\x03"); wait(b"Ctrl-C again"); wait(b"> ")
 os.write(fd, b"\x03")
-end = time.time() + 20
+end = time.time() + PATIENCE
 while time.time() < end:
     done, status = os.waitpid(pid, os.WNOHANG)
     if done: break
     if select.select([fd], [], [], 0.1)[0]:
         try: os.read(fd, 4096)
-        except OSError: pass
+        except OSError: time.sleep(0.1) # its end of the terminal is closed
 else:
     raise SystemExit("the second Ctrl-C does not leave")
 assert os.waitstatus_to_exitcode(status) == 0, status
