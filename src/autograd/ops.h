@@ -9,6 +9,8 @@
 
 /* [N,D] = scale * table[ids of the batch] */
 mg_tensor *mg_embed(mg_tape *t, mg_tensor *table, float scale);
+/* x [N,D] + table[ids]: learned positions (ids = pos of the batch), token types; ids NULL: row 0 everywhere */
+mg_tensor *mg_embed_onto(mg_tape *t, mg_tensor *x, mg_tensor *table, const int32_t *ids);
 
 /* [N,O] = x [N,I] w[O,I]^T + bias [1,O] (or NULL) + residual [N,O] (or NULL) */
 mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *residual);
@@ -22,6 +24,17 @@ mg_tensor *mg_add(mg_tape *t, mg_tensor *a, mg_tensor *b, float scale);
 /* RMS norm over groups of g->cols columns, plus `residual` (or NULL).  Zhang & Sennrich 2019. */
 mg_tensor *mg_rmsnorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *residual, float eps);
 
+/* Layer norm of rows, g and b (or NULL) [1,D].  Ba et al. 2016. */
+mg_tensor *mg_layernorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *b, float eps);
+
+/* [N, G*n]: columns first .. first+n-1 of every group of `group` columns of x [N, G*group] */
+mg_tensor *mg_columns(mg_tape *t, mg_tensor *x, int64_t group, int64_t first, int64_t n);
+
+/* [n,D]: rows of x; `row` lives as long as the batch */
+mg_tensor *mg_rows(mg_tape *t, mg_tensor *x, const int32_t *row, int64_t n);
+/* [n_seq,D]: the mean over the rows of each sequence of the batch; none is empty */
+mg_tensor *mg_mean_rows(mg_tape *t, mg_tensor *x);
+
 /* Angles of rotary position embedding, made once a model: rows are positions. */
 typedef struct mg_rope_table {
     float  *cos, *sin; /* [positions, rot/2] */
@@ -34,12 +47,13 @@ mg_tensor *mg_rope(mg_tape *t, mg_tensor *x, const mg_rope_table *table, int hd)
 typedef struct mg_attention_kind {
     int   heads, kv_heads, hd, window; /* window 0: everything before */
     float scale, softcap;              /* softcap 0: none */
+    bool  bidirectional;               /* sees what comes after, too; no window, no cache */
 } mg_attention_kind;
-/* Causal, grouped-query, over the sequences of the batch.  With t->batch->cache the keys and values of
+/* Grouped-query, causal unless bidirectional, over the sequences of the batch.  With t->batch->cache the keys and values of
  * earlier tokens are read from there (`layer`), and these are added. */
 mg_tensor *mg_attention(mg_tape *t, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg_attention_kind kind, int layer);
 
-/* f(gate) up: SwiGLU, GeGLU (Shazeer 2020) */
+/* f(gate) up: SwiGLU, GeGLU (Shazeer 2020); up NULL: f(gate) */
 mg_tensor *mg_glu(mg_tape *t, mg_tensor *gate, mg_tensor *up, mg_activation kind);
 
 /* [n_labels,1]: log-probabilities of the labelled rows' targets; the logits never exist as a whole.

@@ -58,27 +58,42 @@ typedef struct { mg_mat y, x, g, residual; void *inv; float eps; } mg_rmsnorm_ar
  * work: 256 rows of C doubles. */
 typedef struct { mg_mat dx, dg, dy, x, g; const void *inv; bool accumulate; void *work; } mg_rmsnorm_back_args;
 
+/* Layer norm of rows (Ba et al. 2016): y = (x - mean) r g + b, r = 1/sqrt(mean((x - mean)^2) + eps).
+ * g, b [1,D]; b.data may be NULL.  stats [N,2] keeps mean and r of each row. */
+typedef struct { mg_mat y, x, g, b; void *stats; float eps; } mg_layernorm_args;
+/* With n = (x - mean) r: dx = r (g dy - mean(g dy) - n mean(g dy n)); dg [1,D] += sum dy n.  dx.data or dg.data may
+ * be NULL.  db is column_sum of dy.  work: 256 rows of D doubles. */
+typedef struct { mg_mat dx, dg, dy, x, g; const void *stats; bool accumulate; void *work; } mg_layernorm_back_args;
+
 /* In place on x [N, heads*hd]: rotate (x[i], x[i + rot/2]) of the first `rot` columns of each head by the
  * angle of row pos[r] of the tables cos, sin [positions, rot/2]; `back` rotates the other way. */
 typedef struct { mg_mat x; const int32_t *pos; const float *cos, *sin; int hd, rot; bool back; } mg_rope_args;
 
-typedef enum mg_activation { MG_SILU, MG_GELU_TANH } mg_activation;
-/* y = f(gate) up */
+/* Columns of a fused product: x [N, G*group] is G groups of `group` columns; y [N, G*n] is columns
+ * first .. first+n-1 of every group, n = y.cols / G.  Forward overwrites y.  With `back` y is only read and those
+ * columns of x are overwritten, or added to with `accumulate`; x's other columns are not touched. */
+typedef struct { mg_mat y, x; int64_t group, first; bool back, accumulate; } mg_columns_args;
+
+/* z sigmoid(z); z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))); z/2 (1 + erf(z / sqrt(2))); tanh(z) */
+typedef enum mg_activation { MG_SILU, MG_GELU_TANH, MG_GELU, MG_TANH } mg_activation;
+/* y = f(gate) up, or f(gate) when up.data is NULL */
 typedef struct { mg_mat y, gate, up; mg_activation kind; } mg_glu_args;
-/* dgate = dy up f'(gate), dup = dy f(gate); either may have NULL data; dy may be dup's memory or dgate's */
+/* dgate = dy up f'(gate), dup = dy f(gate); either may have NULL data; dy may be dup's memory or dgate's.
+ * Without up (up.data and dup.data NULL) dgate = dy f'(gate). */
 typedef struct { mg_mat dgate, dup, dy, gate, up; mg_activation kind; } mg_glu_back_args;
 
-/* Causal grouped-query attention over packed sequences: query head h reads KV head h / (H/K).
+/* Causal (or bidirectional) grouped-query attention over packed sequences: query head h reads KV head h / (H/K).
  * Sequence s has queries in rows q_start[s] .. q_start[s+1]-1 of q [N,H*hd] and keys in rows
  * k_start[s] .. +k_len[s]-1 of k, v [.,K*hd]; k_start and k_len NULL: the keys lie where the queries do
  * (training).  The queries stand at the end of the keys.  window > 0: a query sees itself and window-1
- * keys before.  softcap > 0: scores become softcap tanh(scale q k / softcap).  lse [N,H] keeps the
+ * keys before.  bidirectional (encoders; window is 0): a query sees all keys of its sequence.  softcap > 0: scores become softcap tanh(scale q k / softcap).  lse [N,H] keeps the
  * log-sum-exp of the scores. */
 typedef struct mg_attention_shape {
     int            n_seq;
     const int32_t *q_start, *k_start, *k_len;
     int            heads, kv_heads, hd, window;
     float          scale, softcap;
+    bool           bidirectional;
 } mg_attention_shape;
 typedef struct { mg_mat y, q, k, v; void *lse; mg_attention_shape s; void *work; } mg_attention_args;
 /* Overwrites dq, dk, dv; any of them may have NULL data.  Rows of keys that no sequence has are not touched. */

@@ -181,15 +181,63 @@ static void draw_rope(problem *p) {
 }
 static mg_tensor *build_rope(mg_tape *t, problem *p) { return mg_rope(t, copy(t, &p->leaf[0]), &p->table, p->hd); }
 
+/* each activation; 4 and more: without up */
 static mg_tensor *build_glu(mg_tape *t, problem *p) {
-    return mg_glu(t, &p->leaf[0], &p->leaf[1], (mg_activation)p->choice);
+    return mg_glu(t, &p->leaf[0], p->choice < 4 ? &p->leaf[1] : NULL, (mg_activation)(p->choice % 4));
 }
 
-/* bit 0: window; bit 1: softcap; bit 2: fewer KV heads; 8: only q and v want gradients */
+/* 0: a table of positions; 1: row 0 everywhere; 2: x is read again */
+static void draw_embed_onto(problem *p) {
+    int cols = random_size(&p->r, 9);
+    leaf(p, p->rows, cols, false);
+    leaf(p, 3, cols, true);
+}
+static mg_tensor *build_embed_onto(mg_tape *t, problem *p) {
+    mg_tensor *y = mg_embed_onto(t, &p->leaf[0], &p->leaf[1], p->choice == 1 ? NULL : p->ids);
+    return p->choice < 2 ? y : mg_add(t, &p->leaf[0], y, 0.5f);
+}
+
+/* 0: no bias; 1: a bias; 2: x is read again */
+static void draw_layernorm(problem *p) {
+    int n = random_size(&p->r, 9);
+    leaf(p, p->rows, n, false);
+    leaf(p, 1, n, true);
+    leaf(p, 1, n, true);
+}
+static mg_tensor *build_layernorm(mg_tape *t, problem *p) {
+    mg_tensor *y = mg_layernorm(t, &p->leaf[0], &p->leaf[1], p->choice ? &p->leaf[2] : NULL, 0.1f);
+    return p->choice < 2 ? y : mg_add(t, &p->leaf[0], y, 0.5f);
+}
+
+/* Three parts of different size; 0: one group, 1: several; 2: a part is left out */
+static void draw_columns(problem *p) {
+    p->hd = random_int(&p->r, 1, 3);
+    leaf(p, p->rows, p->hd * 4 * (p->choice ? random_int(&p->r, 2, 3) : 1), false);
+}
+static mg_tensor *build_columns(mg_tape *t, problem *p) {
+    mg_tensor *x = &p->leaf[0], *a = mg_columns(t, x, 4 * p->hd, 2 * p->hd, p->hd);
+    mg_tensor *b = mg_columns(t, x, 4 * p->hd, 0, p->hd), *c = mg_columns(t, x, 4 * p->hd, 3 * p->hd, p->hd);
+    if (p->choice == 2) return mg_glu(t, a, b, MG_SILU);
+    return mg_add(t, mg_glu(t, a, b, MG_SILU), mg_glu(t, c, mg_columns(t, x, 4 * p->hd, p->hd, p->hd), MG_TANH), 0.5f);
+}
+
+/* 0: rows, some twice; 1: means; 2, 3: the same of an x that is read again */
+static void       draw_pool(problem *p) { leaf(p, p->rows, random_size(&p->r, 9), false); }
+static mg_tensor *pooled(mg_tape *t, problem *p) {
+    for (int i = 0; i < p->rows; i++) p->label_row[i] = random_int(&(support_random){ { 3, 0 }, (uint64_t)i }, 0, p->rows - 1);
+    return p->choice % 2 ? mg_mean_rows(t, &p->leaf[0]) : mg_rows(t, &p->leaf[0], p->label_row, p->batch.n_seq);
+}
+static mg_tensor *build_pool(mg_tape *t, problem *p) {
+    mg_tensor *y = pooled(t, p);
+    return p->choice < 2 ? y : mg_add(t, y, pooled(t, p), 0.5f);
+}
+
+/* bit 0: window; bit 1: softcap; bit 2: fewer KV heads; 8: only q and v want gradients; 9: bidirectional */
 static void draw_attention(problem *p) {
     int kv = random_int(&p->r, 1, 2), per = p->choice & 4 ? random_int(&p->r, 2, 3) : 1;
     p->kind = (mg_attention_kind){ .heads = kv * per, .kv_heads = kv, .hd = random_size(&p->r, 5), .scale = 0.7f };
-    if (p->choice & 1) p->kind.window = random_int(&p->r, 1, 4);
+    p->kind.bidirectional = p->choice == 9;
+    if (p->choice & 1 && !p->kind.bidirectional) p->kind.window = random_int(&p->r, 1, 4);
     if (p->choice & 2) p->kind.softcap = 1.5f;
     leaf(p, p->rows, p->kind.heads * p->kind.hd, false);
     leaf(p, p->rows, kv * p->kind.hd, false)->needs_grad = p->choice != 8;
@@ -225,8 +273,12 @@ static const op_case cases[] = {
     { "add", 2, draw_add, build_add },
     { "rmsnorm", 5, draw_rmsnorm, build_rmsnorm },
     { "rope", 2, draw_rope, build_rope },
-    { "glu", 2, draw_add, build_glu },
-    { "attention", 9, draw_attention, build_attention },
+    { "glu", 8, draw_add, build_glu },
+    { "embed_onto", 3, draw_embed_onto, build_embed_onto },
+    { "layernorm", 3, draw_layernorm, build_layernorm },
+    { "columns", 3, draw_columns, build_columns },
+    { "pool", 4, draw_pool, build_pool },
+    { "attention", 10, draw_attention, build_attention },
     { "logprob", 9, draw_logprob, build_logprob },
     { "sum", 2, draw_add, build_sum },
 };
@@ -347,6 +399,12 @@ static void bad_column_sum(mg_column_sum_args a) { mg_backend_ref64.column_sum(a
 static void bad_embed_dw(mg_embed_dw_args a) { mg_backend_ref64.embed_dw(a), spoil(a.dw); }
 static void bad_rmsnorm_dx(mg_rmsnorm_back_args a) { mg_backend_ref64.rmsnorm_back(a), spoil(a.dx); }
 static void bad_rmsnorm_dg(mg_rmsnorm_back_args a) { mg_backend_ref64.rmsnorm_back(a), spoil(a.dg); }
+static void bad_layernorm_dx(mg_layernorm_back_args a) { mg_backend_ref64.layernorm_back(a), spoil(a.dx); }
+static void bad_layernorm_dg(mg_layernorm_back_args a) { mg_backend_ref64.layernorm_back(a), spoil(a.dg); }
+static void bad_columns(mg_columns_args a) {
+    mg_backend_ref64.columns(a);
+    if (a.back) spoil(a.x);
+}
 static void bad_rope(mg_rope_args a) {
     mg_backend_ref64.rope(a);
     if (a.back) spoil(a.x);
@@ -369,7 +427,7 @@ static void wrong_gradients_are_caught(void **state) {
     struct {
         const char *name;
         mg_backend  backend;
-    } bad[20];
+    } bad[30];
     int n = 0;
 #define BAD(op, kernel, function)           \
     do {                                    \
@@ -385,6 +443,13 @@ static void wrong_gradients_are_caught(void **state) {
     BAD("lora", dropout, lazy_dropout);
     BAD("rmsnorm", rmsnorm_back, bad_rmsnorm_dx);
     BAD("rmsnorm", rmsnorm_back, bad_rmsnorm_dg);
+    BAD("layernorm", layernorm_back, bad_layernorm_dx);
+    BAD("layernorm", layernorm_back, bad_layernorm_dg);
+    BAD("layernorm", column_sum, bad_column_sum);
+    BAD("columns", columns, bad_columns);
+    BAD("embed_onto", embed_dw, bad_embed_dw);
+    BAD("pool", embed_dw, bad_embed_dw);
+    BAD("pool", gemm, bad_gemm);
     BAD("rope", rope, bad_rope);
     BAD("glu", glu_back, bad_glu_gate);
     BAD("glu", glu_back, bad_glu_up);

@@ -393,6 +393,65 @@ static void try_rmsnorm_back(trial *t) {
     compare(t, "dg", dg, t->elementwise, sqrt(n * groups));
 }
 
+static void try_layernorm(trial *t) {
+    int               n = rows_of(t), d = cols_of(t);
+    mg_layernorm_args a = { .x = input(t, n, d), .g = input(t, 1, d), .eps = 1e-5f }, ref, got;
+    twin              y = output(t, n, d, false), stats = output(t, n, 2, false);
+    if (random_int(&t->r, 0, 1)) a.b = input(t, 1, d);
+    ref = got = a;
+    ref.y = y.ref, ref.stats = stats.ref.data;
+    got.y = y.got, got.stats = stats.got.data;
+    RUN(t, layernorm, ref, got);
+    compare(t, "y", y, t->elementwise, 0.1);
+    compare(t, "stats", stats, t->elementwise, 0.1);
+}
+
+static void try_layernorm_back(trial *t) {
+    int    n = rows_of(t), d = cols_of(t), which = random_int(&t->r, 0, 2);
+    bool   accumulate = random_int(&t->r, 0, 1);
+    mg_mat stats = plain(t, n, 2, INPUT, 0), y = plain(t, n, d, EXPECTED, 0);
+    mg_layernorm_back_args a = { .dy = input(t, n, d),
+                                 .x = input(t, n, d),
+                                 .g = input(t, 1, d),
+                                 .stats = stats.data,
+                                 .accumulate = accumulate };
+    twin   dx = which == 1 ? nothing() : output(t, n, d, accumulate), dg = which == 2 ? nothing() : output(t, 1, d, true);
+    double size = 0;
+    mg_backend_ref32.layernorm((mg_layernorm_args){ .y = y, .x = a.x, .g = a.g, .stats = stats.data, .eps = 1e-5f });
+    for (int r = 0; r < n; r++)
+        for (int c = 0; c < d; c++) {
+            float inv = ((const float *)stats.data)[2 * r + 1];
+            size += pow(inv * ((const float *)a.g.data)[c] * ((const float *)a.dy.data)[r * d + c], 2);
+        }
+    mg_layernorm_back_args ref = a, got = a;
+    ref.dx = dx.ref, ref.dg = dg.ref;
+    got.dx = dx.got, got.dg = dg.got;
+    ref.work = work_of(t, (size_t)d * 256 * sizeof(double));
+    got.work = work_of(t, (size_t)d * 256 * sizeof(double));
+    RUN(t, layernorm_back, ref, got);
+    compare(t, "dx", dx, t->elementwise, sqrt(size / (n * d)));
+    compare(t, "dg", dg, t->elementwise, sqrt(n));
+}
+
+/* 0: take a part; 1: put it back; 2: add it back */
+static void try_columns(trial *t) {
+    int             kind = random_int(&t->r, 0, 2), rows = rows_of(t), groups = random_int(&t->r, 1, 4), n = random_size(&t->r, 70);
+    int             before = random_int(&t->r, 0, 2) * n, group = before + n + random_int(&t->r, 0, 40);
+    mg_columns_args ref = { .group = group, .first = before, .back = kind > 0, .accumulate = kind == 2 }, got = ref;
+    twin            x = { 0 }, y = { 0 };
+    if (kind) {
+        x = in_place(t, rows, groups * group, 1);
+        ref.y = got.y = input(t, rows, groups * n);
+        ref.x = x.ref, got.x = x.got;
+    } else {
+        y = output(t, rows, groups * n, false);
+        ref.x = got.x = input(t, rows, groups * group);
+        ref.y = y.ref, got.y = y.got;
+    }
+    RUN(t, columns, ref, got);
+    compare(t, kind ? "x" : "y", kind ? x : y, 0, 1);
+}
+
 static void try_rope(trial *t) {
     int          n = rows_of(t), hd = 2 * random_size(&t->r, 40), heads = random_int(&t->r, 1, 4), positions = 50;
     int          rot = random_int(&t->r, 0, 2) ? hd : 2 * random_int(&t->r, 1, hd / 2);
@@ -411,22 +470,23 @@ static void try_rope(trial *t) {
     compare(t, "x", x, t->elementwise, 0.1);
 }
 
-static mg_activation activation(trial *t) { return random_int(&t->r, 0, 1) ? MG_SILU : MG_GELU_TANH; }
+static mg_activation activation(trial *t) { return (mg_activation)random_int(&t->r, MG_SILU, MG_TANH); }
 
 static void try_glu(trial *t) {
     int           n = rows_of(t), f = cols_of(t);
     twin          y = output(t, n, f, false);
     mg_mat        gate = plain(t, n, f, INPUT, random_int(&t->r, 0, 4) ? 1 : 30), up = input(t, n, f);
     mg_activation kind = activation(t);
+    if (random_int(&t->r, 0, 3) == 0) up = (mg_mat){ 0 };
     RUN(t, glu, ((mg_glu_args){ y.ref, gate, up, kind }), ((mg_glu_args){ y.got, gate, up, kind }));
     compare(t, "y", y, t->elementwise, 0.1);
 }
 
-/* 0: all apart; 1: dy in dup's memory; 2: in dgate's; 3, 4: one of them is not wanted */
+/* 0: all apart; 1: dy in dup's memory; 2: in dgate's; 3, 4: one of them is not wanted; 5: there is no up */
 static void try_glu_back(trial *t) {
-    int  n = rows_of(t), f = cols_of(t), kind = random_int(&t->r, 0, 4);
+    int  n = rows_of(t), f = cols_of(t), kind = random_int(&t->r, 0, 5);
     twin dgate = kind == 3 ? nothing() : in_place(t, n, f, kind == 2),
-         dup = kind == 4 ? nothing() : in_place(t, n, f, kind == 1);
+         dup = kind >= 4 ? nothing() : in_place(t, n, f, kind == 1);
     mg_glu_back_args a = { .dy = input(t, n, f),
                            .gate = plain(t, n, f, INPUT, 2),
                            .up = input(t, n, f),
@@ -436,6 +496,7 @@ static void try_glu_back(trial *t) {
     got.dgate = dgate.got, got.dup = dup.got;
     if (kind == 1) ref.dy = dup.ref, got.dy = dup.got;
     if (kind == 2) ref.dy = dgate.ref, got.dy = dgate.got;
+    if (kind == 5) ref.up = got.up = (mg_mat){ 0 };
     RUN(t, glu_back, ref, got);
     compare(t, "dgate", dgate, t->elementwise, 0.1);
     compare(t, "dup", dup, t->elementwise, 0.1);
@@ -453,6 +514,7 @@ static mg_attention_shape attention_shape(trial *t, bool cached, int64_t *q_rows
     s.hd = random_int(&t->r, 0, 2) ? 8 * random_int(&t->r, 1, 16) : random_size(&t->r, 20);
     s.scale = 1 / sqrtf((float)s.hd);
     s.window = random_int(&t->r, 0, 1) ? random_size(&t->r, most) : 0;
+    s.bidirectional = !s.window && random_int(&t->r, 0, 2) == 0;
     s.softcap = random_int(&t->r, 0, 2) ? 0 : 2;
     start[0] = 0;
     for (int i = 0; i < s.n_seq; i++) {
@@ -485,6 +547,15 @@ static mg_mat keys(trial *t, const mg_attention_shape *s, int64_t rows) {
 /* Scores of size 2, or 1 in bf16: as with the head's logits, a softmax passes on their absolute error. */
 static double query_size(const trial *t) { return t->product > 1e-6 ? 1 : 2; }
 
+/* The size of the terms of y and dq: v and scale dy v k are about 1, and m keys that a query sees weigh about 1/m each. */
+static double term_size(const mg_attention_shape *s) {
+    double sum = 0;
+    for (int i = 0; i < s->n_seq; i++)
+        for (int n = s->k_len ? s->k_len[i] : s->q_start[i + 1] - s->q_start[i], m = 1; m <= s->q_start[i + 1] - s->q_start[i]; m++)
+            sum += 1.0 / (s->bidirectional ? n : s->window > 0 && m > s->window ? s->window : m);
+    return sqrt(sum / s->q_start[s->n_seq]);
+}
+
 static void try_attention(trial *t) {
     int64_t            q_rows, k_rows;
     mg_attention_shape s = attention_shape(t, random_int(&t->r, 0, 1), &q_rows, &k_rows);
@@ -498,17 +569,8 @@ static void try_attention(trial *t) {
     ref.work = work_of(t, mg_backend_ref32.attention_work(&s, q_rows, false));
     got.y = y.got, got.lse = lse.got.data, got.work = work_of(t, t->b->attention_work(&s, q_rows, false));
     RUN(t, attention, ref, got);
-    compare(t, "y", y, t->product, 0);
+    compare(t, "y", y, t->product, s.bidirectional ? term_size(&s) : 0); /* all rows may have one mean, near 0 */
     compare(t, "lse", lse, t->product, 1);
-}
-
-/* The size of the terms of dq: scale dy v k is about 1, and m keys that a query sees weigh about 1/m each. */
-static double term_size(const mg_attention_shape *s) {
-    double sum = 0;
-    for (int i = 0; i < s->n_seq; i++)
-        for (int m = 1; m <= s->q_start[i + 1] - s->q_start[i]; m++)
-            sum += 1.0 / (s->window > 0 && m > s->window ? s->window : m);
-    return sqrt(sum / s->q_start[s->n_seq]);
 }
 
 static void try_attention_back(trial *t) {
@@ -531,7 +593,7 @@ static void try_attention_back(trial *t) {
     RUN(t, attention_back, ref, got);
     compare(t, "dq", dq, t->product, term_size(&s));
     compare(t, "dk", dk, t->product, term_size(&s) * query_size(t) * sqrt((double)s.heads / s.kv_heads));
-    compare(t, "dv", dv, t->product, 0);
+    compare(t, "dv", dv, t->product, s.bidirectional ? term_size(&s) : 0);
 }
 
 /* ---- the head ---- */

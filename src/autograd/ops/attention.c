@@ -1,4 +1,4 @@
-/* attention.c -- causal grouped-query attention over packed sequences.
+/* attention.c -- causal (for encoders: bidirectional) grouped-query attention over packed sequences.
  *
  *     s = scale q k^T (soft-capped)   p = softmax(s over the keys seen)   y = p v
  *
@@ -15,13 +15,14 @@
 
 static mg_attention_shape shape_of(const mg_batch *b, mg_attention_kind kind) {
     return (mg_attention_shape){ .n_seq = b->n_seq, .q_start = b->start, .heads = kind.heads, .kv_heads = kind.kv_heads,
-                                 .hd = kind.hd, .window = kind.window, .scale = kind.scale, .softcap = kind.softcap };
+                                 .hd = kind.hd, .window = kind.window, .scale = kind.scale, .softcap = kind.softcap,
+                                 .bidirectional = kind.bidirectional };
 }
 
 static void attention_back(mg_tape *t, mg_node *n) {
     mg_tensor         *q = n->in[0], *k = n->in[1], *v = n->in[2];
     bool               add_q, add_k, add_v;
-    mg_attention_kind  kind = { (int)n->i[0], (int)n->i[1], (int)n->i[2], (int)n->i[3], n->f[0], n->f[1] };
+    mg_attention_kind  kind = { (int)n->i[0], (int)n->i[1], (int)n->i[2], (int)n->i[3], n->f[0], n->f[1], n->i[4] };
     mg_attention_shape s = shape_of(n->ref[0], kind);
     mg_mat             dq = mg_grad(t, q, &add_q), dk = mg_grad(t, k, &add_k), dv = mg_grad(t, v, &add_v);
     MG_ASSERT(!add_q && !add_k && !add_v); /* q, k and v have no other reader */
@@ -44,7 +45,7 @@ mg_tensor *mg_attention(mg_tape *t, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg
     mg_attention_shape s = shape_of(t->batch, kind);
     mg_mat             km = mg_mat_of(k), vm = mg_mat_of(v);
     if (t->batch->cache) {
-        MG_ASSERT(t->off);
+        MG_ASSERT(t->off && !kind.bidirectional);
         mg_cache_extend(t, layer, &km, &vm, &s);
     }
     mg_tensor *y = mg_result(t, q->rows, q->cols);
@@ -61,6 +62,7 @@ mg_tensor *mg_attention(mg_tape *t, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg
     n->i[1] = kind.kv_heads;
     n->i[2] = kind.hd;
     n->i[3] = kind.window;
+    n->i[4] = kind.bidirectional;
     n->f[0] = kind.scale;
     n->f[1] = kind.softcap;
     n->ref[0] = t->batch;

@@ -1,4 +1,4 @@
-/* attention.c -- causal grouped-query attention over packed sequences.
+/* attention.c -- causal or bidirectional grouped-query attention over packed sequences.
  *
  * The unit of arithmetic is a block of 64 queries of one sequence and head: their
  * scores against all keys that the block sees, softmax row by row, the product
@@ -35,7 +35,7 @@ static span sequence(const mg_attention_shape *s, int i) {
     u.k = s->k_start ? s->k_start[i] : u.q;
     u.n_k = s->k_len ? s->k_len[i] : u.n_q;
     u.at = u.n_k - u.n_q;
-    MG_ASSERT(u.at >= 0);
+    MG_ASSERT(u.at >= 0 && !(s->bidirectional && s->window));
     return u;
 }
 
@@ -47,11 +47,12 @@ static span part_of(span u, int64_t begin, int64_t rows) {
     return b;
 }
 
+/* `bidirectional` has no window, so the first key is 0 in any case. */
 static int64_t first_key(span u, int64_t i, int window) {
     return window > 0 ? mg_cpu_max(0, u.at + i - window + 1) : 0;
 }
 
-static int64_t end_key(span u, int64_t i) { return u.at + i + 1; }
+static int64_t end_key(span u, int64_t i, const mg_attention_shape *s) { return s->bidirectional ? u.n_k : u.at + i + 1; }
 
 /* ---- memory: a list of spans, the buffers of each thread, and in the backward pass dk and dv of each head ---- */
 
@@ -200,7 +201,7 @@ typedef struct { int64_t first, n, m; } view;
 
 static view view_of(const job *j, span u) {
     view v = { .first = first_key(u, 0, j->s.window) / UNIT * UNIT, .m = mg_cpu_up(u.n_q, UNIT) };
-    v.n = mg_cpu_up(end_key(u, u.n_q - 1) - v.first, UNIT);
+    v.n = mg_cpu_up(end_key(u, u.n_q - 1, &j->s) - v.first, UNIT);
     return v;
 }
 
@@ -218,7 +219,7 @@ static void few_queries(const job *j, span u, int head, float *z) {
     const mg_cpu_loops *l = mg_cpu_loops_now();
     int64_t hd = j->s.hd, kv = head / (j->s.heads / j->s.kv_heads) * hd;
     for (int64_t i = 0; i < u.n_q; i++) {
-        int64_t first = first_key(u, i, j->s.window), n = end_key(u, i) - first;
+        int64_t first = first_key(u, i, j->s.window), n = end_key(u, i, &j->s) - first;
         float  *y = mg_cpu_at(j->y, u.q + i) + head * hd;
         l->few_rows(z, n, mg_cpu_at(j->q, u.q + i) + head * hd, hd, 1, mg_cpu_at(j->k, u.k + first) + kv, j->k.cols, n,
                     hd, 1, false);
@@ -240,7 +241,7 @@ static void block_forward(const job *j, const room *r, span u, int64_t base, int
     for (int64_t i = 0; i < w.m; i++) {
         uint16_t *p16 = j->bf16 ? (uint16_t *)r->p + i * w.n : NULL;
         if (i >= u.n_q) continue; /* rows of zeros: what they give is not read */
-        part[i] = l->softmax(r->z + i * w.n, p16, w.n, first_key(u, i, j->s.window) - w.first, end_key(u, i) - w.first,
+        part[i] = l->softmax(r->z + i * w.n, p16, w.n, first_key(u, i, j->s.window) - w.first, end_key(u, i, &j->s) - w.first,
                              j->s.scale, j->s.softcap, j->lse + (u.q + i) * j->s.heads + head);
     }
     down(h, w.m, w.n, hd, r->p, row_of(j, r->v, w.first - base, hd), r->y);
@@ -256,7 +257,7 @@ static void forward_item(void *context, int64_t begin, int64_t end, int thread) 
     bool    few = j->few || u.n_q <= FEW_QUERIES;
     room    r = room_of(j, thread, u.n_k);
     int64_t base = first_key(u, 0, j->s.window) / UNIT * UNIT;
-    if (!few) load_keys(j, &r, u, base, end_key(u, u.n_q - 1), head / (j->s.heads / j->s.kv_heads));
+    if (!few) load_keys(j, &r, u, base, end_key(u, u.n_q - 1, &j->s), head / (j->s.heads / j->s.kv_heads));
     for (int i = 0; i < j->heads_of_item; i++) {
         if (few) few_queries(j, u, (int)head + i, r.z);
         for (int64_t b = 0; !few && b < u.n_q; b += BLOCK)
@@ -292,7 +293,7 @@ static void block_back(const job *j, const room *r, span u, int head, int thread
     for (int64_t i = 0; i < u.n_q; i++)
         l->softmax_back(r->z + i * w.n, r->dp + i * w.n, j->bf16 ? (uint16_t *)r->p + i * w.n : NULL,
                         j->bf16 ? (uint16_t *)r->ds + i * w.n : NULL, w.n, first_key(u, i, j->s.window) - w.first,
-                        end_key(u, i) - w.first, j->s.scale, j->s.softcap, j->lse[(u.q + i) * j->s.heads + head]);
+                        end_key(u, i, &j->s) - w.first, j->s.scale, j->s.softcap, j->lse[(u.q + i) * j->s.heads + head]);
     clear_below(j, r, u, w);
     if (j->dv) gather(h, w.m, w.n, hd, r->p, r->dy, r->dv + w.first * hd);
     if (j->dk) gather(h, w.m, w.n, hd, r->ds, r->q, r->dk + w.first * hd);

@@ -37,13 +37,15 @@ void mg_cpu_add(mg_add_args a) {
 }
 
 RANGE(glu, mg_glu_args)
-    mg_cpu_loops_now()->glu(F(a->y) + begin, F(a->gate) + begin, F(a->up) + begin, a->kind, end - begin);
+    mg_cpu_loops_now()->glu(F(a->y) + begin, F(a->gate) + begin, a->up.data ? F(a->up) + begin : NULL, a->kind,
+                            end - begin);
 }
 void mg_cpu_glu(mg_glu_args a) { mg_parallel(count(a.y), GRAIN / 4, glu_range, &a); }
 
 RANGE(glu_back, mg_glu_back_args)
     mg_cpu_loops_now()->glu_back(a->dgate.data ? F(a->dgate) + begin : NULL, a->dup.data ? F(a->dup) + begin : NULL,
-                                 F(a->dy) + begin, F(a->gate) + begin, F(a->up) + begin, a->kind, end - begin);
+                                 F(a->dy) + begin, F(a->gate) + begin, a->up.data ? F(a->up) + begin : NULL, a->kind,
+                                 end - begin);
 }
 void mg_cpu_glu_back(mg_glu_back_args a) { mg_parallel(count(a.dy), GRAIN / 4, glu_back_range, &a); }
 
@@ -69,6 +71,16 @@ void mg_cpu_rmsnorm(mg_rmsnorm_args a) {
     mg_parallel(count(a.x) / a.g.cols, row_grain(a.g.cols), rmsnorm_range, &a);
 }
 
+RANGE(layernorm, mg_layernorm_args)
+    mg_cpu_loops_now()->layernorm(a, begin, end);
+}
+void mg_cpu_layernorm(mg_layernorm_args a) { mg_parallel(a.x.rows, row_grain(a.x.cols), layernorm_range, &a); }
+
+RANGE(columns, mg_columns_args)
+    mg_cpu_loops_now()->columns(a, begin, end);
+}
+void mg_cpu_columns(mg_columns_args a) { mg_parallel(a.y.rows, row_grain(a.y.cols), columns_range, &a); }
+
 /* ---- gradients of shared rows: a part for each thread, added in their order ---- */
 
 static void rmsnorm_back_range(void *context, int64_t begin, int64_t end, int thread) {
@@ -81,6 +93,19 @@ void mg_cpu_rmsnorm_back(mg_rmsnorm_back_args a) {
     int64_t n = a.g.cols, parts = mg_threads();
     if (a.dg.data) memset(a.work, 0, (size_t)(n * parts) * sizeof(float));
     mg_parallel(count(a.x) / n, row_grain(n), rmsnorm_back_range, &a);
+    if (a.dg.data) mg_cpu_loops_now()->column_sum(F(a.dg), a.work, parts, n, n);
+}
+
+static void layernorm_back_range(void *context, int64_t begin, int64_t end, int thread) {
+    const mg_layernorm_back_args *a = context;
+    float *dg = a->dg.data ? (float *)a->work + thread * a->g.cols : NULL;
+    mg_cpu_loops_now()->layernorm_back(a, dg, begin, end);
+}
+
+void mg_cpu_layernorm_back(mg_layernorm_back_args a) {
+    int64_t n = a.g.cols, parts = mg_threads();
+    if (a.dg.data) memset(a.work, 0, (size_t)(n * parts) * sizeof(float));
+    mg_parallel(a.x.rows, row_grain(n), layernorm_back_range, &a);
     if (a.dg.data) mg_cpu_loops_now()->column_sum(F(a.dg), a.work, parts, n, n);
 }
 

@@ -51,6 +51,73 @@ void MG_LOOP(rmsnorm_back)(const mg_rmsnorm_back_args *a, float *dg, int64_t fir
     }
 }
 
+/* Two passes over a row that lies in the cache: the variance is of differences, so nothing cancels. */
+void MG_LOOP(layernorm)(const mg_layernorm_args *a, int64_t first, int64_t last) {
+    int64_t      n = a->x.cols;
+    const float *g = a->g.data, *b = a->b.data;
+    for (int64_t r = first; r < last; r++) {
+        const float *x = (const float *)a->x.data + r * n;
+        float       *y = (float *)a->y.data + r * n, sum = 0, square = 0;
+#pragma omp simd reduction(+ : sum)
+        for (int64_t c = 0; c < n; c++) sum += x[c];
+        float mean = sum / (float)n;
+#pragma omp simd reduction(+ : square)
+        for (int64_t c = 0; c < n; c++) square += (x[c] - mean) * (x[c] - mean);
+        float inv = 1 / sqrtf(square / (float)n + a->eps);
+        ((float *)a->stats)[2 * r] = mean;
+        ((float *)a->stats)[2 * r + 1] = inv;
+        if (b) {
+            MG_VECTOR
+            for (int64_t c = 0; c < n; c++) y[c] = (x[c] - mean) * inv * g[c] + b[c];
+        } else {
+            MG_VECTOR
+            for (int64_t c = 0; c < n; c++) y[c] = (x[c] - mean) * inv * g[c];
+        }
+    }
+}
+
+void MG_LOOP(layernorm_back)(const mg_layernorm_back_args *a, float *dg, int64_t first, int64_t last) {
+    int64_t      n = a->x.cols;
+    const float *g = a->g.data;
+    for (int64_t r = first; r < last; r++) {
+        const float *x = (const float *)a->x.data + r * n, *dy = (const float *)a->dy.data + r * n;
+        float       *dx = a->dx.data ? (float *)a->dx.data + r * n : NULL, sum = 0, along = 0;
+        float        mean = ((const float *)a->stats)[2 * r], inv = ((const float *)a->stats)[2 * r + 1];
+        if (dg) {
+            MG_VECTOR
+            for (int64_t c = 0; c < n; c++) dg[c] += dy[c] * (x[c] - mean) * inv;
+        }
+        if (!dx) continue;
+#pragma omp simd reduction(+ : sum, along)
+        for (int64_t c = 0; c < n; c++) {
+            sum += g[c] * dy[c];
+            along += g[c] * dy[c] * (x[c] - mean);
+        }
+        sum /= (float)n;
+        along *= inv * inv / (float)n;
+        if (a->accumulate) {
+            MG_VECTOR
+            for (int64_t c = 0; c < n; c++) dx[c] += inv * (g[c] * dy[c] - sum - (x[c] - mean) * along);
+        } else {
+            MG_VECTOR
+            for (int64_t c = 0; c < n; c++) dx[c] = inv * (g[c] * dy[c] - sum - (x[c] - mean) * along);
+        }
+    }
+}
+
+void MG_LOOP(columns)(const mg_columns_args *a, int64_t first, int64_t last) {
+    int64_t groups = a->x.cols / a->group, n = a->y.cols / groups;
+    for (int64_t i = first * groups; i < last * groups; i++) {
+        float *restrict y = (float *)a->y.data + i * n, *restrict x = (float *)a->x.data + i * a->group + a->first;
+        if (!a->back)
+            for (int64_t c = 0; c < n; c++) y[c] = x[c];
+        else if (a->accumulate)
+            for (int64_t c = 0; c < n; c++) x[c] += y[c];
+        else
+            for (int64_t c = 0; c < n; c++) x[c] = y[c];
+    }
+}
+
 void MG_LOOP(rope)(const mg_rope_args *a, int64_t first, int64_t last) {
     int64_t half = a->rot / 2, heads = a->x.cols / a->hd;
     float   sign = a->back ? -1.0f : 1.0f;
