@@ -44,6 +44,9 @@ const mg_format *const *mg_formats(void);
 /* Bytes of `n` elements; n must be a multiple of the block.  False on overflow. */
 bool mg_format_bytes(const mg_format *f, int64_t n, size_t *bytes);
 
+/* f->encode over all threads of the pool; bits do not depend on how many. */
+void mg_format_encode(const mg_format *f, void *data, const float *in, int64_t n);
+
 static inline bool mg_format_is_plain(const mg_format *f) { return f->block == 1; }
 
 /* Conversions of single numbers; rounding to nearest even. */

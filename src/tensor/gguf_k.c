@@ -6,7 +6,7 @@
  * A byte of q holds elements that are 32 (q2, q3, q4, q5) or 64 (q6) apart, so that a
  * shift of a whole vector gives neighbours.  The order of the roundings is that of ggml
  * and of the Python package gguf: values are equal bit for bit. */
-#include "tensor/blocks.h"
+#include "tensor/encode.h"
 
 static inline void q2_k_block(float *restrict out, const block_q2_k *restrict b) {
     float d = half_at(b->d), m = half_at(b->m);
@@ -71,7 +71,7 @@ static inline void q6_k_block(float *restrict out, const block_q6_k *restrict b)
 }
 
 /* The loop over blocks and the row of the table, the same for all. */
-#define K_FORMAT(x, type)                                                                                   \
+#define K_FORMAT(x, type, encoder)                                                                          \
     static void x##_decode(float *restrict out, const void *restrict data, const void *side, int64_t first, \
                            int64_t n) {                                                                     \
         const block_##x *b = (const block_##x *)data + first / 256;                                         \
@@ -79,11 +79,12 @@ static inline void q6_k_block(float *restrict out, const block_q6_k *restrict b)
         for (int64_t i = 0; i < n / 256; i++) x##_block(out + 256 * i, b + i);                              \
     }                                                                                                       \
     const mg_format mg_format_##x = {                                                                       \
-        .name = #x, .block = 256, .block_bytes = sizeof(block_##x), .gguf_type = type, .decode = x##_decode \
+        .name = #x, .block = 256, .block_bytes = sizeof(block_##x), .gguf_type = type, .decode = x##_decode, \
+        .encode = encoder                                                                                   \
     };
 
-K_FORMAT(q2_k, 10)
-K_FORMAT(q3_k, 11)
-K_FORMAT(q4_k, 12)
-K_FORMAT(q5_k, 13)
-K_FORMAT(q6_k, 14)
+K_FORMAT(q2_k, 10, NULL)
+K_FORMAT(q3_k, 11, NULL)
+K_FORMAT(q4_k, 12, mg_q4_k_encode)
+K_FORMAT(q5_k, 13, mg_q5_k_encode)
+K_FORMAT(q6_k, 14, mg_q6_k_encode)

@@ -6,7 +6,7 @@
  * Products and sums are rounded one by one (no fused multiply-add), so the values are
  * those of ggml and of the Python package gguf, bit for bit.  Inner loops have a fixed
  * length and no branch, so that the compiler turns them into vectors. */
-#include "tensor/blocks.h"
+#include "tensor/encode.h"
 
 static inline void q4_0_block(float *restrict out, const block_q4_0 *restrict b) {
     float d = half_at(b->d);
@@ -52,7 +52,8 @@ static inline void q8_0_block(float *restrict out, const block_q8_0 *restrict b)
         for (int64_t i = 0; i < n / 32; i++) x##_block(out + 32 * i, b + i);                                \
     }                                                                                                       \
     const mg_format mg_format_##x = {                                                                       \
-        .name = #x, .block = 32, .block_bytes = sizeof(block_##x), .gguf_type = type, .decode = x##_decode  \
+        .name = #x, .block = 32, .block_bytes = sizeof(block_##x), .gguf_type = type, .decode = x##_decode, \
+        .encode = mg_##x##_encode                                                                           \
     };
 
 LEGACY(q4_0, 2)

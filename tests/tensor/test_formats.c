@@ -54,6 +54,35 @@ static void decodes_exactly(void **state) {
         }
 }
 
+/* What ggml_quantize_chunk makes without an importance matrix, byte for byte; also on several threads and in parts. */
+static void encodes_exactly(void **state) {
+    const mg_safetensors *file = *state;
+    mg_safetensors       *plain;
+    mg_error              err;
+    assert_int_equal(mg_safetensors_open(&plain, ref_path("quant/inputs.safetensors"), &err), MG_OK);
+    int tested = 0;
+    for (size_t i = 0; i < sizeof inputs / sizeof *inputs; i++)
+        for (size_t t = 0; t < sizeof types / sizeof *types; t++) {
+            const mg_format   *f = format_of(types[t]);
+            const mg_st_entry *want = entry(file, inputs[i], types[t], "bytes"), *in = mg_safetensors_find(plain, inputs[i]);
+            if (!f->encode) continue;
+            int64_t n = (int64_t)(in->bytes / sizeof(float));
+            char   *got = malloc(want->bytes), *parts = malloc(want->bytes + 1);
+            mg_format_encode(f, got, in->data, n);
+            for (size_t b = 0; b < want->bytes / f->block_bytes; b++)
+                if (memcmp(got + b * f->block_bytes, (const char *)want->data + b * f->block_bytes, f->block_bytes))
+                    fail_msg("%s of %s: block %zu has other bytes", types[t], inputs[i], b);
+            for (int64_t k = 0; k < n; k += f->block)
+                f->encode(parts + 1 + (size_t)(k / f->block) * f->block_bytes, (const float *)in->data + k, f->block);
+            assert_memory_equal(parts + 1, want->data, want->bytes);
+            free(got);
+            free(parts);
+            tested++;
+        }
+    assert_int_equal(tested, 10 * 6);
+    mg_safetensors_close(plain);
+}
+
 /* The table: names and numbers lead back to their row. */
 static void table_is_consistent(void **state) {
     (void)state;
@@ -150,6 +179,7 @@ int main(void) {
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_prestate(decodes_exactly, file),
+        cmocka_unit_test_prestate(encodes_exactly, file),
         cmocka_unit_test(table_is_consistent),
         cmocka_unit_test(sizes_are_checked),
         cmocka_unit_test(halves_are_exact),
