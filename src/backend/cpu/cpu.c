@@ -1,6 +1,10 @@
 /* cpu.c -- the tables of the two fast backends.  They differ in what enters the products. */
 #include "backend/cpu/cpu.h"
 
+#include "backend/cpu/gemm.h"
+
+#include <stdio.h>
+
 #define PRODUCT(x)                                                          \
     static void x##_f32(mg_##x##_args a) { mg_cpu_##x(a, false); }          \
     static void x##_bf16(mg_##x##_args a) { mg_cpu_##x(a, true); }
@@ -37,10 +41,17 @@ SHARED(square_sum)
 static size_t work_f32(int64_t n, int64_t i, int64_t o) { return mg_cpu_linear_work(n, i, o, false); }
 static size_t work_bf16(int64_t n, int64_t i, int64_t o) { return mg_cpu_linear_work(n, i, o, true); }
 
+static const char *machine(void) {
+    static char text[100];
+    snprintf(text, sizeof text, "%s%s, %s", mg_cpu_isa(), mg_cpu_has_bf16() ? " bf16" : "", mg_gemm_library());
+    return text;
+}
+
 const mg_backend mg_backend_cpu = {
     .name = "cpu",
     .element = &mg_format_f32,
     .compute = "float32",
+    .machine = machine,
     .steady_rows = MG_CPU_FEW_ROWS,
     .linear_work = work_f32,
     .attention_work = mg_cpu_attention_work,
@@ -54,6 +65,7 @@ const mg_backend mg_backend_cpu_bf16 = {
     .name = "cpu_bf16",
     .element = &mg_format_f32,
     .compute = "bfloat16",
+    .machine = machine,
     .steady_rows = MG_CPU_FEW_ROWS,
     .linear_work = work_bf16,
     .attention_work = mg_cpu_attention_work,

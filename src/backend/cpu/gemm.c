@@ -281,9 +281,9 @@ void mg_gemm_bf16(int thread, mg_gemm_shape s, const uint16_t *a, const uint16_t
 }
 
 const char *mg_gemm_library(void) {
-    static char text[40];
+    static char text[60];
     const dnnl_version_t *v = dnnl_version();
-    snprintf(text, sizeof text, "oneDNN %d.%d.%d", v->major, v->minor, v->patch);
+    snprintf(text, sizeof text, "oneDNN %d.%d.%d (isa %#x)", v->major, v->minor, v->patch, (unsigned)dnnl_get_effective_cpu_isa());
     return text;
 }
 
@@ -300,7 +300,11 @@ void mg_gemm_f32(int thread, mg_gemm_shape s, float alpha, const float *a, const
                 (blasint)s.n, (blasint)s.k, alpha, a, (blasint)s.lda, b, (blasint)s.ldb, beta, c, (blasint)s.ldc);
 }
 
-const char *mg_gemm_library(void) { return "OpenBLAS"; }
+const char *mg_gemm_library(void) {
+    static char text[60];
+    snprintf(text, sizeof text, "OpenBLAS (%s)", openblas_get_corename());
+    return text;
+}
 
 #else
 
