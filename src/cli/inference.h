@@ -5,6 +5,7 @@
 #include "cli/command.h"
 #include "infer/bundle.h"
 #include "infer/generate.h"
+#include "infer/prompt.h"
 
 typedef struct mg_inference_options {
     char   *model;         /* a model, or a run (then its adapter, too) */
@@ -85,11 +86,6 @@ mg_generate_options mg_answer_settings(const mg_answer_options *o, const mg_bund
 
 /* Standard input as a whole. */
 mg_status mg_read_input(mg_buf *out, mg_error *err);
-/* A text for a model, special tokens parsed; a BOS that it spells itself is not doubled. */
-mg_status mg_raw_prompt(const mg_bundle *b, const char *text, size_t n, mg_ids *out, mg_error *err);
-/* One question, with a system message or NULL, through the chat template. */
-mg_status mg_question_prompt(const mg_bundle *b, const char *system, const char *question, mg_ids *out, mg_error *err);
-
 /* What a model says, to standard output at once.  On a terminal, control characters are left out: a model must
  * not be able to work the terminal.  False: it cannot be written. */
 bool mg_show_text(const char *text, size_t n);

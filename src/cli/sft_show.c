@@ -7,6 +7,7 @@
 
 #include "base/interrupt.h"
 #include "base/json.h"
+#include "base/width.h"
 #include "cli/terminal.h"
 
 #include <libintl.h>
@@ -146,7 +147,54 @@ static void on_evaluated(void *context, int64_t step, double loss, double accura
     mg_buf_free(&b);
 }
 
-static void on_line(void *context, const char *text) { mg_terminal_line(&((show *)context)->terminal, text); }
+static void samples_json(int64_t step, const mg_run_sample *x, size_t n) {
+    mg_buf b = { 0 };
+    mg_buf_printf(&b, "{\"event\": \"samples\", \"step\": %lld, \"samples\": [", (long long)step);
+    for (size_t i = 0; i < n; i++) {
+        mg_buf_str(&b, i ? ", {\"prompt\": " : "{\"prompt\": ");
+        mg_json_quote(&b, x[i].prompt, strlen(x[i].prompt));
+        mg_buf_str(&b, ", \"answer\": ");
+        mg_json_quote(&b, x[i].answer, strlen(x[i].answer));
+        mg_buf_char(&b, '}');
+    }
+    mg_buf_str(&b, "]}");
+    print_json(&b);
+    mg_buf_free(&b);
+}
+
+/* Append a text as one line: a model must not be able to work the terminal. */
+static void add_flat(mg_buf *b, const char *text) {
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        bool c1 = *c == 0xc2 && c[1] >= 0x80 && c[1] < 0xa0;
+        mg_buf_char(b, *c < 0x20 || *c == 0x7f || c1 ? ' ' : (char)*c);
+        c += c1;
+    }
+}
+
+/* The first answers, a line each; all of them are in the run's folder. */
+static void on_sampled(void *context, int64_t step, const mg_run_sample *x, size_t n) {
+    show *s = context;
+    enum { SHOWN = 3 };
+    if (s->cli->global.json) {
+        samples_json(step, x, n);
+        return;
+    }
+    for (size_t i = 0; i < n && i < SHOWN; i++) {
+        mg_buf b = { 0 };
+        mg_buf_printf(&b, gettext("Sample   step %lld · "), (long long)step);
+        add_flat(&b, x[i].prompt);
+        mg_buf_str(&b, " → ");
+        add_flat(&b, x[i].answer);
+        if (!b.failed && mg_width(b.data) >= s->terminal.columns) {
+            size_t fits = mg_width_cut(b.data, s->terminal.columns - 2); /* the last column stays free */
+            b.len = fits;
+            mg_buf_str(&b, "…");
+        }
+        say(s, &b);
+        mg_buf_free(&b);
+    }
+}
+
 static void on_warn(void *context, const char *text) { mg_terminal_warn(&((show *)context)->terminal, text); }
 
 static void result_json(const mg_sft_result *r) {
@@ -180,7 +228,7 @@ static void result_text(show *s, const mg_sft_result *r) {
 }
 
 static mg_sft_listener listener_of(show *s) {
-    return (mg_sft_listener){ .context = s, .facts = on_facts, .step = on_step, .evaluated = on_evaluated, .line = on_line,
+    return (mg_sft_listener){ .context = s, .facts = on_facts, .step = on_step, .evaluated = on_evaluated, .sampled = on_sampled,
                               .warn = on_warn, .stop = &stop_requested };
 }
 

@@ -21,7 +21,7 @@ struct mg_generator {
     const mg_tokenizer *tokenizer;
     const mg_backend   *backend;
     int                 slots;
-    int64_t             context;
+    int64_t             context, longest; /* tokens; longest: of a prompt */
     mg_cache            cache;
     mg_arena            mem;
     mg_tape             tape;
@@ -117,7 +117,7 @@ static void set_step(mg_generator *g, int i, int slot, int32_t id) {
 
 /* ---- opening ---- */
 
-static int64_t piece(const mg_generator *g) { return g->context < READ ? g->context : READ; }
+static int64_t piece(const mg_generator *g) { return g->longest < READ ? g->longest : READ; }
 
 /* The largest passes: the last piece of a full context, and a step of all slots. */
 static void largest_passes(mg_tape *t, void *context) {
@@ -152,6 +152,11 @@ static int64_t cache_width(const mg_model *m) { return m->c.kv_heads * m->c.hd; 
 
 mg_status mg_generator_open(mg_generator **out, const mg_model *m, const mg_tokenizer *tokenizer,
                             const mg_backend *b, int slots, int64_t context, mg_error *err) {
+    return mg_generator_open_for(out, m, tokenizer, b, slots, context, context, err);
+}
+
+mg_status mg_generator_open_for(mg_generator **out, const mg_model *m, const mg_tokenizer *tokenizer,
+                                const mg_backend *b, int slots, int64_t context, int64_t longest, mg_error *err) {
     MG_ASSERT(b->element == &mg_format_f32 && slots > 0);
     if (context < 2 || context > m->rope.positions)
         return mg_fail(err, MG_CONFIG, "a context of %lld tokens: the model was opened for %lld (max_length)",
@@ -159,7 +164,8 @@ mg_status mg_generator_open(mg_generator **out, const mg_model *m, const mg_toke
     mg_generator *g = mg_calloc(1, sizeof *g);
     if (!g) return mg_fail(err, MG_NOMEM, "no memory to generate text");
     if (slots > b->steady_rows) slots = (int)b->steady_rows;
-    *g = (mg_generator){ .m = m, .tokenizer = tokenizer, .backend = b, .slots = slots, .context = context };
+    *g = (mg_generator){ .m = m, .tokenizer = tokenizer, .backend = b, .slots = slots, .context = context,
+                          .longest = longest };
     mg_status st = make_numbers(g, err);
     if (!st) st = mg_cache_open(&g->cache, (int)m->c.layers, slots, context, cache_width(m), b->element, err);
     if (!st) st = mg_sampler_open(&g->sampler, m->c.vocab, err);
@@ -383,6 +389,7 @@ static mg_status step(job *j) {
 
 static mg_status check_prompts(const mg_generator *g, const mg_ids *prompt, size_t n, mg_error *err) {
     for (size_t i = 0; i < n; i++) {
+        MG_ASSERT((int64_t)prompt[i].len <= g->longest || (int64_t)prompt[i].len >= g->context);
         if (!prompt[i].len)
             return mg_fail(err, MG_DATA, "prompt %zu is empty: there is nothing to go on from", i + 1);
         if ((int64_t)prompt[i].len >= g->context)
@@ -449,7 +456,7 @@ void mg_generation_free(mg_generation *g) {
 /* Sequences side by side: as many as share the decoding of a weight, while the widest input of a product stays in
  * a core's cache.  Beyond that steps become slower, not faster: Qwen 1.5B (8960 wide) took 224 ms with 16 and
  * 1132 ms with 32; Gemma 3 270M (2048 wide) 41 ms and 66 ms. */
-static int slots_for(const mg_model *m, size_t prompts) {
+int mg_generator_slots(const mg_model *m, size_t prompts) {
     int64_t fit =
         CACHED_BYTES / (m->c.ffn * (int64_t)sizeof(float)) / 4 * 4; /* kernels take four rows at a time */
     int64_t most = fit < SLOTS_LEAST ? SLOTS_LEAST : fit > SLOTS_MOST ? SLOTS_MOST : fit;
@@ -468,7 +475,8 @@ mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, cons
     int64_t context = m->rope.positions, most = o->max_new_tokens;
     if (m->c.max_positions > 1 && m->c.max_positions < context) context = m->c.max_positions;
     if (most && most < context - (int64_t)longest) context = (int64_t)longest + most;
-    mg_status st = mg_generator_open(&g, m, tokenizer, b, slots_for(m, n), context, err);
+    if ((int64_t)longest > context) longest = (size_t)context; /* refused below, by its number */
+    mg_status st = mg_generator_open_for(&g, m, tokenizer, b, mg_generator_slots(m, n), context, (int64_t)longest, err);
     if (!st) st = mg_generate(g, prompt, n, o, out, err);
     mg_generator_close(g);
     return st;

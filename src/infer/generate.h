@@ -48,7 +48,11 @@ typedef struct mg_generator mg_generator;
  * Everything is borrowed until mg_generator_close; without a tokenizer (NULL) there are ids and no text. */
 mg_status mg_generator_open(mg_generator **out, const mg_model *m, const mg_tokenizer *tokenizer,
                             const mg_backend *b, int slots, int64_t context, mg_error *err);
+/* The same for prompts of at most `longest` tokens, which takes less memory. */
+mg_status mg_generator_open_for(mg_generator **out, const mg_model *m, const mg_tokenizer *tokenizer,
+                                const mg_backend *b, int slots, int64_t context, int64_t longest, mg_error *err);
 void      mg_generator_close(mg_generator *g); /* NULL is fine */
+int       mg_generator_slots(const mg_model *m, size_t prompts); /* the number side by side that is fastest */
 int64_t   mg_generator_context(const mg_generator *g);
 size_t    mg_generator_bytes(const mg_generator *g); /* arena and cache, when every slot is full */
 /* After weights or adapter have changed: what the cache holds is void. */

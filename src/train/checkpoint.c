@@ -221,7 +221,8 @@ static void print_manifest(mg_buf *b, const mg_checkpoint_writer *w) {
         add_number(b, "best_metric", i->best_metric);
         mg_buf_printf(b, ",\n  \"best_step\": %lld", (long long)i->best_step);
     }
-    mg_buf_printf(b, ",\n  \"evals_without_improvement\": %lld,\n  \"files\": [", (long long)i->evals_without_improvement);
+    mg_buf_printf(b, ",\n  \"evals_without_improvement\": %lld,\n  \"evaluated_step\": %lld,\n  \"files\": [",
+                  (long long)i->evals_without_improvement, (long long)i->evaluated_step);
     for (size_t k = 0; k < w->n; k++) {
         mg_buf_str(b, k ? ",\n    {\"name\": " : "\n    {\"name\": ");
         mg_json_quote(b, w->file[k].name, strlen(w->file[k].name));
@@ -289,7 +290,8 @@ static bool read_info(mg_checkpoint_info *i, yyjson_val *root) {
         || !copy_text(i->config_hash, sizeof i->config_hash, yyjson_obj_get(root, "config_sha256"))
         || !copy_count(&i->step, yyjson_obj_get(root, "step")) || !copy_count(&i->tokens, yyjson_obj_get(root, "tokens"))
         || !copy_count(&i->data_position, yyjson_obj_get(root, "data_position"))
-        || !copy_count(&i->evals_without_improvement, yyjson_obj_get(root, "evals_without_improvement")))
+        || !copy_count(&i->evals_without_improvement, yyjson_obj_get(root, "evals_without_improvement"))
+        || !copy_count(&i->evaluated_step, yyjson_obj_get(root, "evaluated_step")))
         return false;
     i->epoch = yyjson_get_num(epoch);
     if (!best) return true;

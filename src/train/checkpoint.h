@@ -31,6 +31,7 @@ typedef struct mg_checkpoint_info {
     double  best_metric;
     int64_t best_step;
     int64_t evals_without_improvement;
+    int64_t evaluated_step;   /* of the newest evaluation that the above counts; 0: none */
 } mg_checkpoint_info;
 
 typedef struct mg_checkpoint_writer mg_checkpoint_writer;

@@ -10,6 +10,7 @@
 #include "train/run_impl.h"
 
 #include <ctype.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -446,6 +447,18 @@ mg_status mg_run_log(mg_run *r, int64_t step, double epoch, const mg_metric *m, 
     return st;
 }
 
+/* Answers of steps that will be made again. */
+static void forget_samples(const mg_run *r, int64_t step) {
+    char *folder = mg_path_join(r->folder, "samples");
+    DIR  *d = folder ? opendir(folder) : NULL;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        long long n;
+        if (sscanf(e->d_name, "step-%lld.jsonl", &n) == 1 && n > step) unlinkat(dirfd(d), e->d_name, 0);
+    }
+    if (d) closedir(d);
+    free(folder);
+}
+
 mg_status mg_run_rewind(mg_run *r, int64_t step, mg_error *err) {
     mg_buf    b = { 0 };
     mg_error  why = { 0 };
@@ -472,6 +485,7 @@ mg_status mg_run_rewind(mg_run *r, int64_t step, mg_error *err) {
                   : mg_run_write(r, "trainer_log.jsonl", b.data ? b.data : "", b.len, err);
     if (!st) st = open_log(r, b.len, err); /* the file is a new one */
     mg_buf_free(&b);
+    if (!st) forget_samples(r, step);
     if (!st && r->db && mg_runs_rewind(r->db, r->id, step, &why)) note(r, &why);
     return st;
 }
@@ -491,7 +505,7 @@ mg_status mg_run_samples(mg_run *r, int64_t step, const mg_run_sample *s, size_t
         mg_buf_str(&b, "}\n");
     }
     mg_buf_str(&b, "");
-    snprintf(name, sizeof name, "samples/step-%06lld.jsonl", (long long)step);
+    snprintf(name, sizeof name, MG_RUN_SAMPLES_NAME, (long long)step);
     if (!st && b.failed) st = mg_fail(err, MG_NOMEM, "%s: no memory for samples", r->folder);
     if (!st) st = mg_run_write(r, name, b.data, b.len, err);
     mg_buf_free(&b);

@@ -58,6 +58,7 @@ mg_status mg_run_rewind(mg_run *r, int64_t step, mg_error *err);
 typedef struct mg_run_sample {
     const char *prompt, *answer; /* UTF-8; invalid bytes are replaced */
 } mg_run_sample;
+#define MG_RUN_SAMPLES_NAME "samples/step-%06lld.jsonl"
 mg_status mg_run_samples(mg_run *r, int64_t step, const mg_run_sample *s, size_t n, mg_error *err);
 
 /* trainer_state.json, transformers' keys with the log as log_history; and the state in the database.

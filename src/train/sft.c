@@ -36,6 +36,26 @@ __attribute__((format(printf, 2, 3))) static void warn(mg_trainer *r, const char
 
 /* ---- evaluation ---- */
 
+/* Is the newest evaluation the best?  Counts those that are not. */
+static void judge(mg_trainer *r) {
+    r->info.evaluated_step = r->info.step;
+    bool   accuracy = strstr(r->o->metric_for_best_model, "accuracy");
+    double value = accuracy ? -r->eval_accuracy : r->eval_loss, best = accuracy ? -r->info.best_metric : r->info.best_metric;
+    if (!isfinite(value)) {
+        r->info.evals_without_improvement++;
+        return;
+    }
+    if (!r->info.has_best || value < best) {
+        bool enough = !r->info.has_best || best - value > r->o->early_stopping_threshold;
+        r->info.has_best = true;
+        r->info.best_metric = accuracy ? -value : value;
+        r->info.best_step = r->info.step;
+        r->info.evals_without_improvement = enough ? 0 : r->info.evals_without_improvement + 1;
+    } else
+        r->info.evals_without_improvement++;
+}
+
+/* All of it or, when the user stops it, nothing: then it is caught up with on resume. */
 static mg_status evaluate(mg_trainer *r, mg_error *err) {
     double    nll = 0;
     int64_t   right = 0, labels = 0;
@@ -57,26 +77,15 @@ static mg_status evaluate(mg_trainer *r, mg_error *err) {
     mg_metric m[] = { { "eval_loss", r->eval_loss }, { "eval_accuracy", r->eval_accuracy } };
     mg_error  ignored;
     if (mg_run_log(r->run, r->info.step, r->info.epoch, m, 2, &ignored)) warn(r, "%s", ignored.text);
+    if (r->info.step) judge(r); /* the untrained model is no candidate */
     if (r->listener->evaluated) r->listener->evaluated(r->listener->context, r->info.step, r->eval_loss, r->eval_accuracy);
     return MG_OK;
 }
 
-/* Is the newest evaluation the best?  Counts those that are not. */
-static void judge(mg_trainer *r) {
-    bool   accuracy = strstr(r->o->metric_for_best_model, "accuracy");
-    double value = accuracy ? -r->eval_accuracy : r->eval_loss, best = accuracy ? -r->info.best_metric : r->info.best_metric;
-    if (!isfinite(value)) {
-        r->info.evals_without_improvement++;
-        return;
-    }
-    if (!r->info.has_best || value < best) {
-        bool enough = !r->info.has_best || best - value > r->o->early_stopping_threshold;
-        r->info.has_best = true;
-        r->info.best_metric = accuracy ? -value : value;
-        r->info.best_step = r->info.step;
-        r->info.evals_without_improvement = enough ? 0 : r->info.evals_without_improvement + 1;
-    } else
-        r->info.evals_without_improvement++;
+/* What is looked at from time to time: validation data, then the sample prompts. */
+static mg_status look(mg_trainer *r, mg_error *err) {
+    mg_status st = r->eval.n ? evaluate(r, err) : MG_OK;
+    return !st && r->samples.n && !stopped(r) ? mg_trainer_sample(r, err) : st;
 }
 
 /* ---- one step ---- */
@@ -174,6 +183,14 @@ static bool ends_epoch(const mg_trainer *r, int64_t step) {
     return false;
 }
 
+static bool save_is_due(const mg_trainer *r, int64_t step) {
+    return due(r->o->save_steps, step, ends_epoch(r, step), r->total_steps);
+}
+
+static bool look_is_due(const mg_trainer *r, int64_t step) {
+    return r->o->eval_steps ? due(r->o->eval_steps, step, false, r->total_steps) : save_is_due(r, step);
+}
+
 static void log_step(mg_trainer *r, const mg_sft_step *s) {
     mg_metric m[] = { { "loss", s->loss }, { "learning_rate", s->learning_rate }, { "grad_norm", s->grad_norm },
                       { "tokens_per_second", s->tokens_per_second } };
@@ -192,12 +209,25 @@ static bool had_enough(const mg_trainer *r) {
     return r->o->early_stopping_patience && r->info.evals_without_improvement >= r->o->early_stopping_patience;
 }
 
+/* The look before the first step; and one that was stopped before it was complete, without which a resumed run would
+ * judge otherwise than one never interrupted. */
+static mg_status catch_up(mg_trainer *r, mg_error *err) {
+    mg_status st = MG_OK;
+    bool      saved;
+    if (r->info.step && !look_is_due(r, r->info.step)) return st;
+    if (r->eval.n && (r->info.step ? r->info.evaluated_step < r->info.step : isnan(r->first_eval_loss))) {
+        st = evaluate(r, err);
+        if (!st && r->info.step && !stopped(r)) try_save(r, &saved); /* with the verdict */
+    }
+    return !st && r->samples.n && !stopped(r) && !mg_trainer_sampled(r) ? mg_trainer_sample(r, err) : st;
+}
+
 static mg_status loop(mg_trainer *r, mg_sft_result *out, mg_error *err) {
     const mg_sft_options *o = r->o;
     double    begin = now(), mean = 0;
     int64_t   first = r->info.step;
     bool      saved = true;
-    mg_status st = r->eval.n && !r->info.step && isnan(r->first_eval_loss) ? evaluate(r, err) : MG_OK;
+    mg_status st = catch_up(r, err);
     while (!st && r->info.step < r->total_steps && !stopped(r) && !had_enough(r)) {
         mg_sft_step s = { .eval_loss = r->eval_loss, .eval_accuracy = r->eval_accuracy };
         st = one_step(r, &s, err);
@@ -211,10 +241,9 @@ static mg_status loop(mg_trainer *r, mg_sft_result *out, mg_error *err) {
         watch_for_spike(r, &s, &mean);
         log_step(r, &s);
         if (r->listener->step) r->listener->step(r->listener->context, &s);
-        bool epoch_ended = ends_epoch(r, s.step), save = due(o->save_steps, s.step, epoch_ended, r->total_steps);
-        if (r->eval.n && (o->eval_steps ? due(o->eval_steps, s.step, false, r->total_steps) : save)) {
-            st = evaluate(r, err);
-            if (!st && !stopped(r)) judge(r);
+        bool save = save_is_due(r, s.step);
+        if (look_is_due(r, s.step)) {
+            st = look(r, err);
             /* the best so far must be on disk to be taken at the end, and the last step to be resumed from */
             save |= had_enough(r);
             save |= o->load_best_model_at_end && r->info.has_best && r->info.best_step == s.step;
@@ -300,7 +329,7 @@ mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int arg
                        mg_sft_result *result, mg_error *err) {
     mg_trainer    r = { .o = o, .listener = listener };
     mg_sft_result out = { .first_eval_loss = NAN, .last_eval_loss = NAN, .best_eval_loss = NAN, .last_loss = NAN };
-    mg_trainer_fix_date(o);
+    mg_trainer_recall(&r);
     mg_status st = mg_trainer_open(&r, err);
     if (!st) st = mg_trainer_plan(&r, err);
     if (st == MG_NOFIT) mg_trainer_facts(&r);

@@ -44,7 +44,7 @@ typedef struct mg_sft_listener {
     void (*facts)(void *context, const mg_sft_facts *f);
     void (*step)(void *context, const mg_sft_step *s);
     void (*evaluated)(void *context, int64_t step, double loss, double accuracy);
-    void (*line)(void *context, const char *text); /* something worth a line */
+    void (*sampled)(void *context, int64_t step, const mg_run_sample *s, size_t n); /* answers to sample_prompts */
     void (*warn)(void *context, const char *text);
     const volatile sig_atomic_t *stop; /* not 0: save and stop */
 } mg_sft_listener;

@@ -3,16 +3,27 @@
 #define MG_TRAIN_SFT_PARTS_H
 
 #include "data/batch.h"
+#include "infer/generate.h"
 #include "optim/optimizer.h"
 #include "train/checkpoint.h"
 #include "train/sft.h"
 #include "train/step.h"
+
+typedef struct mg_samples { /* sample_prompts; sft_samples.c */
+    char         **prompt;
+    size_t         n, cap;
+    mg_ids        *ids;    /* [n] */
+    mg_generation *answer; /* [n] */
+    mg_run_sample *row;    /* [n] */
+    mg_generator  *generator;
+} mg_samples;
 
 typedef struct mg_trainer {
     const mg_sft_options  *o;
     const mg_sft_listener *listener;
     mg_bundle         bundle;
     const mg_backend *backend;
+    int               threads_then; /* of the run that is gone on with; 0: a new one */
     mg_params         params;
     mg_adapter       *adapter;
     mg_dataset        train, eval;
@@ -32,6 +43,8 @@ typedef struct mg_trainer {
     mg_packed      packed;
     const mg_sample **list; /* samples of the micro-batch at hand */
     int32_t        *top;    /* most likely tokens, for accuracy in evaluations */
+
+    mg_samples      samples;
 
     mg_run            *run;
     mg_checkpoint_info info; /* position, best, patience: what MANIFEST keeps */
@@ -54,12 +67,19 @@ int mg_trainer_eval_batch(mg_trainer *r, int64_t i);
 /* The epoch of a step and the micro-batches [*begin, *end) that make it up. */
 const mg_epoch *mg_trainer_locate(const mg_trainer *r, int64_t step, size_t *begin, size_t *end, double *epoch);
 
+/* sft_samples.c */
+mg_status mg_trainer_samples_open(mg_trainer *r, mg_error *err);  /* nothing without sample_prompts */
+void      mg_trainer_samples_close(mg_trainer *r);
+size_t    mg_trainer_samples_bytes(const mg_trainer *r);
+mg_status mg_trainer_sample(mg_trainer *r, mg_error *err); /* answer and write; nothing is written when the user stops it */
+bool      mg_trainer_sampled(const mg_trainer *r);         /* the answers of this step are in the run's folder */
+
 /* sft_state.c */
 mg_status mg_trainer_save(mg_trainer *r, mg_error *err);    /* a checkpoint of r->info.step, then rotation */
 mg_status mg_trainer_restore(mg_trainer *r, const char *which, mg_error *err); /* "last" or a checkpoint folder */
 mg_status mg_trainer_write_text(mg_trainer *r, mg_error *err); /* tokenizer and template into the run folder */
 mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err);
-void      mg_trainer_fix_date(const mg_sft_options *o); /* before data is read */
+void      mg_trainer_recall(mg_trainer *r); /* day and threads of the run to go on with, before data is read */
 size_t    mg_trainer_checkpoint_bytes(const mg_trainer *r);
 
 #endif

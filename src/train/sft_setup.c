@@ -202,7 +202,7 @@ static mg_status check_ids(const mg_trainer *r, const mg_dataset *d, mg_error *e
 
 mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
-    mg_threads_start((int)o->threads);
+    mg_threads_start(o->threads ? (int)o->threads : r->threads_then);
     static const char *const schedules[] = { [MG_LR_COSINE] = "cosine", [MG_LR_LINEAR] = "linear", [MG_LR_CONSTANT] = "constant",
                                              [MG_LR_CONSTANT_WITH_WARMUP] = "constant_with_warmup" };
     r->schedule = mg_schedule_find(schedules[o->lr_scheduler_type]);
@@ -217,6 +217,7 @@ mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
     if (!st) st = check_ids(r, &r->eval, err);
     if (!st) st = attach_adapter(r, err);
     if (!st) st = make_schedule(r, err);
+    if (!st) st = mg_trainer_samples_open(r, err);
     if (st) return st;
     r->list = mg_calloc(r->train.n + (size_t)o->per_device_train_batch_size, sizeof *r->list);
     return r->list ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for a list of %zu samples", r->train.n);
@@ -348,7 +349,7 @@ static size_t program_bytes(const mg_trainer *r) {
     size_t beside_weights = g ? g->file_bytes : 0;
     for (size_t i = 0; g && i < g->n_tensors; i++) beside_weights = less(beside_weights, g->tensors[i].bytes);
     return less(now.anonymous, m->copied_bytes) + less(now.mapped, mg_process_mapped_from(r->bundle.path)) + beside_weights +
-           LIBRARY_BYTES + (size_t)mg_threads() * SCRATCH_BYTES;
+           LIBRARY_BYTES + (size_t)mg_threads() * SCRATCH_BYTES + mg_trainer_samples_bytes(r);
 }
 
 mg_status mg_trainer_plan(mg_trainer *r, mg_error *err) {
@@ -404,6 +405,7 @@ void mg_trainer_close(mg_trainer *r) {
     for (int64_t i = 0; i < r->n_epochs; i++) mg_epoch_free(&r->epoch[i]);
     free(r->epoch);
     free(r->epoch_first);
+    mg_trainer_samples_close(r);
     free(r->list);
     free(r->top);
     mg_packed_free(&r->packed);

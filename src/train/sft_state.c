@@ -5,6 +5,7 @@
  * seed.  identity.json holds every setting that the numbers depend on: a resume
  * with another one is refused, field by field. */
 #include "base/file.h"
+#include "base/thread.h"
 #include "format/safetensors.h"
 #include "train/sft_parts.h"
 
@@ -15,11 +16,15 @@
 #include <string.h>
 #include <time.h>
 
+enum { IDENTITY_BYTES = 1 << 20, MOST_THREADS = 1024 };
+
 /* ---- identity ---- */
 
 /* Templates may write today's date into every sample (Llama 3 does), so the day of a run stays the day it began:
- * SOURCE_DATE_EPOCH, which the template engine follows. */
-void mg_trainer_fix_date(const mg_sft_options *o) {
+ * SOURCE_DATE_EPOCH, which the template engine follows.  Sums are cut at the threads, so their number stays, too,
+ * unless the user gives one: another one is refused, with all else that differs. */
+void mg_trainer_recall(mg_trainer *r) {
+    const mg_sft_options *o = r->o;
     char    text[32];
     char   *folder = NULL, *path = NULL;
     mg_json was = { 0 };
@@ -27,9 +32,11 @@ void mg_trainer_fix_date(const mg_sft_options *o) {
     mg_checkpoint_info info;
     if (o->resume_from_checkpoint && o->output_dir && !mg_checkpoint_newest(&folder, &info, o->output_dir, NULL, NULL)) {
         path = mg_path_join(folder, "identity.json");
-        if (path && !mg_json_open(&was, path, 1 << 20, NULL)) {
-            yyjson_val *then = yyjson_obj_get(was.root, "date");
+        if (path && !mg_json_open(&was, path, IDENTITY_BYTES, NULL)) {
+            yyjson_val *then = yyjson_obj_get(was.root, "date"), *threads = yyjson_obj_get(was.root, "threads");
             if (yyjson_is_num(then)) date = yyjson_get_num(then);
+            if (yyjson_is_num(threads) && yyjson_get_num(threads) >= 1 && yyjson_get_num(threads) <= MOST_THREADS)
+                r->threads_then = (int)yyjson_get_num(threads);
         }
         mg_json_free(&was);
     }
@@ -86,6 +93,8 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     number_field(b, "parameters", (double)m->parameters);
     text_field(b, "formats", m->format_summary);
     text_field(b, "compute", r->backend->compute);
+    text_field(b, "machine", r->backend->machine ? r->backend->machine() : r->backend->name);
+    number_field(b, "threads", mg_threads());
     number_field(b, "date", strtod(getenv("SOURCE_DATE_EPOCH"), NULL));
     text_field(b, "train_data", train);
     text_field(b, "eval_data", eval);
@@ -116,9 +125,25 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     return MG_OK;
 }
 
+/* What is no option of that name, and what could be done about it. */
+static const struct { const char *key, *how; } no_options[] = {
+    { "model", "-m" }, { "weights", "-m" }, { "parameters", "-m" }, { "formats", "-m or --load_in_4bit" }, { "compute", "--dtype" },
+    { "machine", "the CPU or the library is another one; bits would differ" }, { "date", "SOURCE_DATE_EPOCH" },
+    { "train_data", "-d" }, { "eval_data", "--eval_dataset or --val_size" }, { "method", "-a" },
+    { "total_steps", "--max_steps or --num_train_epochs" },
+};
+
+/* "\n  threads: 2 → 1 (give --threads 2)" */
 static void one_difference(mg_buf *out, yyjson_val *key, yyjson_val *was, yyjson_val *is) {
-    char *a = was ? yyjson_val_write(was, 0, NULL) : NULL, *b = yyjson_val_write(is, 0, NULL);
-    mg_buf_printf(out, "\n  %s: %.40s → %.40s", yyjson_get_str(key), a ? a : "-", b ? b : "-");
+    char       *a = was ? yyjson_val_write(was, 0, NULL) : NULL, *b = yyjson_val_write(is, 0, NULL);
+    const char *how = NULL;
+    for (size_t i = 0; i < sizeof no_options / sizeof *no_options; i++)
+        if (yyjson_equals_str(key, no_options[i].key)) how = no_options[i].how;
+    mg_buf_printf(out, "\n  %s: %.60s → %.60s", yyjson_get_str(key), a ? a : "-", b ? b : "-");
+    if (how)
+        mg_buf_printf(out, " (%s)", how);
+    else if (a)
+        mg_buf_printf(out, " (give --%s %s)", yyjson_get_str(key), a);
     free(a);
     free(b);
 }
@@ -128,7 +153,7 @@ static mg_status same_identity(mg_trainer *r, const char *folder, mg_error *err)
     char     *path = mg_path_join(folder, "identity.json");
     mg_json   was = { 0 }, is = { 0 };
     mg_buf    differences = { 0 };
-    mg_status st = path ? mg_json_open(&was, path, 1 << 20, err) : mg_fail(err, MG_NOMEM, "%s", folder);
+    mg_status st = path ? mg_json_open(&was, path, IDENTITY_BYTES, err) : mg_fail(err, MG_NOMEM, "%s", folder);
     if (!st) st = mg_json_parse(&is, r->identity.data, r->identity.len, "identity", err);
     if (st) goto done;
     yyjson_obj_iter it = yyjson_obj_iter_with(is.root);

@@ -27,9 +27,12 @@ typedef struct rig {
     double         eval[RIG_STEPS]; /* loss of every evaluation */
     int64_t        eval_step[RIG_STEPS];
     int            evals;
+    int64_t        sampled_step[RIG_STEPS]; /* of every round of sample_prompts */
+    int            sampled;
     mg_buf         warnings;
     mg_memory_plan plan;
     int64_t        stop_after; /* the listener's stop is raised after this step; 0: never */
+    int64_t        stop_after_evaluation; /* the same after the evaluation at this step; -1: never */
     volatile sig_atomic_t stop;
     mg_error       err;
 } rig;
@@ -45,6 +48,7 @@ static inline const char *rig_path(const rig *r, const char *name) {
 
 static inline void rig_open(rig *r) {
     memset(r, 0, sizeof *r);
+    r->stop_after_evaluation = -1;
     r->home = make_temp_folder();
     setenv("MIGAKI_RUNS", rig_path(r, "runs"), 1);
 }
@@ -217,14 +221,20 @@ static inline void rig_on_evaluated(void *context, int64_t step, double loss, do
     assert_true(r->evals < RIG_STEPS && accuracy >= 0 && accuracy <= 1);
     r->eval_step[r->evals] = step;
     r->eval[r->evals++] = loss;
+    if (step == r->stop_after_evaluation) r->stop = 1;
+}
+static inline void rig_on_sampled(void *context, int64_t step, const mg_run_sample *s, size_t n) {
+    rig *r = context;
+    assert_true(r->sampled < RIG_STEPS && n > 0 && s->prompt && s->answer);
+    r->sampled_step[r->sampled++] = step;
 }
 static inline void rig_on_warn(void *context, const char *text) { mg_buf_printf(&((rig *)context)->warnings, "%s\n", text); }
 
 static inline mg_status rig_train(rig *r) {
-    mg_sft_listener l = { .context = r, .facts = rig_on_facts, .step = rig_on_step, .evaluated = rig_on_evaluated, .warn = rig_on_warn,
+    mg_sft_listener l = { .context = r, .facts = rig_on_facts, .step = rig_on_step, .evaluated = rig_on_evaluated, .sampled = rig_on_sampled, .warn = rig_on_warn,
                           .stop = &r->stop };
     mg_buf yaml = { 0 };
-    r->steps = r->evals = 0;
+    r->steps = r->evals = r->sampled = 0;
     r->stop = 0;
     mg_buf_free(&r->warnings);
     r->plan = (mg_memory_plan){ 0 };

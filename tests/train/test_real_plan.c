@@ -46,8 +46,9 @@ static outcome run_alone(rig *r, const char *const *pairs) {
 }
 
 static void plans_of(const char *model) {
-    static const struct { int length; const char *dtype, *checkpointing; } cases[] = {
-        { 512, "float32", "auto" }, { 512, "auto", "auto" }, { 512, "auto", "true" }, { 32, "float32", "auto" }, { 32, "auto", "true" },
+    static const struct { int length; const char *dtype, *checkpointing, *samples; } cases[] = {
+        { 512, "float32", "auto", NULL }, { 512, "auto", "auto", NULL }, { 512, "auto", "true", NULL },
+        { 32, "float32", "auto", NULL }, { 32, "auto", "true", NULL },   { 32, "float32", "auto", "Count from 1 to 100." },
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         rig r;
@@ -56,11 +57,12 @@ static void plans_of(const char *model) {
         outcome     o = run_alone(&r, (const char *const[]){ "model_name_or_path", model_path(model), "dataset", rows, "output_dir",
                                                          rig_path(&r, "run"), "dtype", cases[i].dtype, "gradient_checkpointing",
                                                          cases[i].checkpointing, "max_length", "512", "per_device_train_batch_size", "1",
-                                                         "max_steps", "2", "lora_r", "16", "val_size", "1", NULL });
+                                                         "max_steps", "2", "lora_r", "16", "val_size", "1", cases[i].samples ? "sample_prompts" : NULL,
+                                                         cases[i].samples, NULL });
         if (*o.error) fail_msg("%s: %s", model, o.error);
         double off = ((double)o.planned - (double)o.peak) / (double)o.peak;
-        print_message("%s, %d tokens, %s, checkpointing %s: planned %.1f MB, peak %.1f MB, %+.1f%%\n", model, cases[i].length, cases[i].dtype,
-                      cases[i].checkpointing, (double)o.planned / 1e6, (double)o.peak / 1e6, 100 * off);
+        print_message("%s, %d tokens, %s, checkpointing %s%s: planned %.1f MB, peak %.1f MB, %+.1f%%\n", model, cases[i].length, cases[i].dtype,
+                      cases[i].checkpointing, cases[i].samples ? ", with a sample" : "", (double)o.planned / 1e6, (double)o.peak / 1e6, 100 * off);
         assert_int_equal(o.steps, 2);
         assert_true(fabs(off) <= 0.05);
         rig_close(&r);
