@@ -19,9 +19,8 @@ folders = -DMIGAKI_MODELS=$(MODELS) -DMIGAKI_REF=$(REFERENCE) -DMIGAKI_SHARED=$(
 all: build
 
 configure-%:
-	@command -v cmake >/dev/null && command -v ninja >/dev/null || { \
-	    echo "missing: cmake or ninja; install them with: apt-get install cmake ninja-build gcc pkg-config"; \
-	    echo "or let 'make setup' get everything"; exit 1; }
+	@command -v cmake >/dev/null && command -v ninja >/dev/null && command -v pkg-config >/dev/null \
+	    && echo 'int main(void) { return 0; }' | cc -x c -o /dev/null - 2>/dev/null || { tools/setup.sh missing; exit 1; }
 	@cmake --preset $* $(folders) $(CONFIGURE) >build-$*.log 2>&1 && rm build-$*.log || { \
 	    cat build-$*.log >&2; rm -f build-$*.log; exit 1; }
 

@@ -1,5 +1,6 @@
 #!/bin/bash
-# setup.sh [build|test]: install what is missing, and nothing when all is there.
+# setup.sh [build|test|missing]: install what is missing, and nothing when all is there; or only name what a build
+# misses, and fail.
 #
 # Debian packages go by name through apt-get (as root, or with sudo).  yyjson is taken from the
 # system where there is one (Debian 13, Ubuntu 24.04); on Debian 12 its C source comes out of the
@@ -19,9 +20,9 @@ have()      { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx
 available() { apt-cache show "$1" 2>/dev/null | grep -q ^Package; }
 
 case $what in
-build) packages=$build ;;
-test)  packages="$build $test" ;;
-*)     echo "usage: setup.sh [build|test]" >&2; exit 2 ;;
+build | missing) packages=$build ;;
+test) packages="$build $test" ;;
+*)    echo "usage: setup.sh [build|test|missing]" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query >/dev/null; then
@@ -30,6 +31,11 @@ else
     missing=
     for p in $packages; do have "$p" || missing+=" $p"; done
     have libdnnl-dev || have libopenblas-openmp-dev || missing+=" libdnnl-dev"
+    if [ "$what" = missing ]; then
+        echo "missing packages, install them with: apt-get install$missing"
+        echo "or let 'make setup' get everything"
+        exit 1
+    fi
     if [ "$missing" ]; then
         sudo=
         if [ "$(id -u)" != 0 ]; then
