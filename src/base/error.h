@@ -56,7 +56,12 @@ mg_status mg_fail_in(mg_error *err, const char *context);
 /* The exit code of the program for a status: 0, 1..7 or 130. */
 int mg_exit_code(mg_status status);
 
-_Noreturn void mg_bug(const char *file, int line, const char *format, ...)
+#ifdef __cplusplus /* the kernels of the CUDA backend include this */
+#define MG_NORETURN [[noreturn]]
+#else
+#define MG_NORETURN _Noreturn
+#endif
+MG_NORETURN void mg_bug(const char *file, int line, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
 #define MG_ASSERT(cond) ((cond) ? (void)0 : mg_bug(__FILE__, __LINE__, "%s is false", #cond))
