@@ -147,7 +147,7 @@ static void find_limits(void) {
 
 static void linears(const mg_backend *b, const char *format, int64_t n, int64_t i, int64_t o) {
     mg_mat x = matrix(n, i), y = matrix(n, o), w = weight(format, o, i), none = { 0 };
-    void  *work = memory(b->linear_work(n, i, o));
+    void  *work = memory(b->linear_work(n, (mg_mat){ .rows = o, .cols = i }));
     char   text[64];
     snprintf(text, sizeof text, "N %d I %d O %d %s", (int)n, (int)i, (int)o, w.format->name);
     double flops = 2.0 * (double)(n * i * o);

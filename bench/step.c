@@ -117,7 +117,7 @@ int main(int argc, char **argv) {
     mg_adapter       *adapter;
     mg_adapter_config c = { .method = mg_method_find("lora"), .r = rank, .alpha = (float)(2 * rank), .targets = "all-linear" };
     OK(mg_adapter_attach(&adapter, &c, &m->net, &params, &err));
-    OK(mg_params_seal(&params, &mg_format_f32, &err));
+    OK(mg_params_seal(&params, &mg_backend_cpu, &err));
     OK(mg_params_add_moments(&params, &err));
     mg_adapter_init(adapter, 0);
     const char *start = option(argc, argv, "--adapter", NULL);
@@ -145,7 +145,7 @@ int main(int argc, char **argv) {
         if (!s) {
             int nodes;
             arena = mg_plan_arena(m, backend, policy, one_batch, &packed.batch, &nodes);
-            OK(mg_arena_open(&mem, arena, false, &err));
+            OK(mg_arena_open(&mem, &mg_device_host, arena, false, &err));
             OK(mg_tape_open(&tape, backend, &mem, nodes, &err));
             tape.keep = policy;
         }

@@ -8,13 +8,14 @@ size_t mg_cache_bytes(int layers, int slots, int64_t capacity, int64_t width, co
     return (size_t)layers * 2 * (size_t)slots * (size_t)(capacity * width) * element->block_bytes;
 }
 
-mg_status mg_cache_open(mg_cache *c, int layers, int slots, int64_t capacity, int64_t width, const mg_format *element,
-                        mg_error *err) {
-    mg_cache made = { .layers = layers, .slots = slots, .capacity = capacity, .width = width, .element = element };
+mg_status mg_cache_open(mg_cache *c, const mg_device *d, int layers, int slots, int64_t capacity, int64_t width,
+                        const mg_format *element, mg_error *err) {
+    mg_cache made = { .layers = layers, .slots = slots, .capacity = capacity, .width = width, .element = element, .device = d };
     size_t   bytes = mg_cache_bytes(layers, slots, capacity, width, element);
-    made.memory = malloc(bytes ? bytes : 1); /* not cleared: pages come as tokens do */
+    made.memory = d->alloc(bytes ? bytes : 1); /* not cleared: pages come as tokens do */
     made.len = mg_calloc((size_t)slots * 3, sizeof *made.len);
-    if (!made.memory || !made.len) {
+    made.placed = d->host && made.len ? made.len + slots : d->alloc((size_t)slots * 2 * sizeof *made.placed);
+    if (!made.memory || !made.len || !made.placed) {
         mg_cache_close(&made);
         return mg_fail(err, MG_NOMEM,
                        "no memory for a context of %lld tokens in %d sequences (%.1f MB); shorten --max_length",
@@ -27,7 +28,8 @@ mg_status mg_cache_open(mg_cache *c, int layers, int slots, int64_t capacity, in
 }
 
 void mg_cache_close(mg_cache *c) {
-    free(c->memory);
+    if (c->memory) c->device->free(c->memory);
+    if (c->placed && !c->device->host) c->device->free(c->placed);
     free(c->len);
     *c = (mg_cache){ 0 };
 }
@@ -59,8 +61,9 @@ void mg_cache_extend(mg_tape *t, int layer, mg_mat *k, mg_mat *v, mg_attention_s
     }
     *k = keys;
     *v = values;
-    s->k_start = c->k_start;
-    s->k_len = c->k_len;
+    if (!c->device->host && !t->mem->dry) c->device->put(c->placed, c->k_start, (size_t)c->slots * 2 * sizeof *c->placed);
+    s->k_start = c->placed;
+    s->k_len = c->placed + c->slots;
 }
 
 void mg_cache_advance(mg_cache *c, const mg_batch *b) {

@@ -16,9 +16,11 @@ typedef struct mg_cache {
     const mg_format *element;
     int32_t *len;             /* [slots] tokens of the slot */
     int32_t *k_start, *k_len; /* [slots] of the batch that is running */
+    int32_t *placed;          /* the two where kernels read them */
+    const mg_device *device;
 } mg_cache;
 
-mg_status mg_cache_open(mg_cache *c, int layers, int slots, int64_t capacity, int64_t width, const mg_format *element,
+mg_status mg_cache_open(mg_cache *c, const mg_device *d, int layers, int slots, int64_t capacity, int64_t width, const mg_format *element,
                         mg_error *err);
 void      mg_cache_close(mg_cache *c);
 size_t    mg_cache_bytes(int layers, int slots, int64_t capacity, int64_t width, const mg_format *element);

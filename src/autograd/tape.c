@@ -14,20 +14,35 @@
 
 enum { ALIGN = 64 };
 
-mg_status mg_arena_open(mg_arena *a, size_t bytes, bool dry, mg_error *err) {
+static size_t bytes_of(int64_t rows, int64_t cols, const mg_format *f) { return (size_t)(rows * cols) * f->block_bytes; }
+
+static mg_status open_on_device(mg_arena *a, const mg_device *d, size_t bytes, mg_error *err) {
+    uint8_t *p = d->alloc(bytes);
+    if (!p)
+        return mg_fail(err, MG_NOMEM, "%s: no memory for a step of %.2f GB; %.2f GB are free", d->name, (double)bytes / 1e9,
+                       (double)d->available() / 1e9);
+    *a = (mg_arena){ .base = p, .cap = bytes, .hi = bytes, .device = d };
+    return MG_OK;
+}
+
+mg_status mg_arena_open(mg_arena *a, const mg_device *d, size_t bytes, bool dry, mg_error *err) {
     if (bytes < ALIGN) bytes = ALIGN; /* the system maps no empty range */
+    if (!dry && !d->host) return open_on_device(a, d, (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1), err);
     int   flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     void *p = mmap(NULL, bytes, dry ? PROT_NONE : PROT_READ | PROT_WRITE, flags, -1, 0);
     if (p == MAP_FAILED)
         return mg_fail(err, MG_NOMEM, "cannot reserve %zu bytes for a training step: %s", bytes, strerror(errno));
     if (!dry) madvise(p, bytes, MADV_HUGEPAGE);
     bytes = (bytes + ALIGN - 1) & ~(size_t)(ALIGN - 1); /* still in the last page; the high end must be aligned too */
-    *a = (mg_arena){ .base = p, .cap = bytes, .hi = bytes, .dry = dry };
+    *a = (mg_arena){ .base = p, .cap = bytes, .hi = bytes, .dry = dry, .device = d };
     return MG_OK;
 }
 
 void mg_arena_close(mg_arena *a) {
-    if (a->base) munmap(a->base, a->cap);
+    if (a->base && !a->dry && !a->device->host)
+        a->device->free(a->base);
+    else if (a->base)
+        munmap(a->base, a->cap);
     *a = (mg_arena){ 0 };
 }
 
@@ -78,6 +93,45 @@ void mg_tape_reset(mg_tape *t) {
     t->error_text = NULL;
 }
 
+/* Host and device read the same memory on the CPU; otherwise one copy a part. */
+static const int32_t *placed(mg_tape *t, const int32_t *from, int64_t n) {
+    const mg_device *d = t->mem->device;
+    if (d->host || !from || !n) return from;
+    int32_t *to = mg_keep_bytes(t, (size_t)n * sizeof *to);
+    if (to && !t->mem->dry) d->put(to, from, (size_t)n * sizeof *to);
+    return to;
+}
+
+void mg_tape_batch(mg_tape *t, const mg_batch *b) {
+    int64_t rows = mg_batch_rows(b);
+    t->placed = *b;
+    t->placed.q_start = placed(t, b->start, b->n_seq + 1);
+    t->placed.ids = placed(t, b->ids, rows);
+    t->placed.pos = placed(t, b->pos, rows);
+    t->placed.label_row = placed(t, b->label_row, b->n_labels);
+    t->placed.label = placed(t, b->label, b->n_labels);
+    t->batch = &t->placed;
+}
+
+double mg_tape_read(const mg_tape *t, const mg_tensor *x) {
+    union { float f; double d; } one;
+    MG_ASSERT(x->rows == 1 && x->cols == 1 && x->format == t->backend->scalar && x->format->block_bytes <= sizeof one);
+    t->mem->device->get(&one, x->data, x->format->block_bytes);
+    return x->format->block_bytes == sizeof one.f ? (double)one.f : one.d;
+}
+
+const float *mg_tape_floats(mg_tape *t, const mg_tensor *x, float *room) {
+    size_t mark, bytes = bytes_of(x->rows, x->cols, &mg_format_f32);
+    if (x->format == &mg_format_f32 && t->mem->device->host) return t->mem->dry ? NULL : x->data;
+    mg_mat plain = { mg_work_begin(t, bytes, &mark), x->rows, x->cols, &mg_format_f32, NULL };
+    if (plain.data && !t->mem->dry) {
+        t->backend->add((mg_add_args){ .y = plain, .x = mg_mat_of(x), .scale = 1 });
+        t->mem->device->get(room, plain.data, bytes);
+    }
+    mg_work_end(t, mark);
+    return plain.data && !t->mem->dry ? room : NULL;
+}
+
 mg_tensor *mg_tape_fail(mg_tape *t, mg_status st, const char *why) {
     if (!t->error) {
         t->error = st;
@@ -86,38 +140,36 @@ mg_tensor *mg_tape_fail(mg_tape *t, mg_status st, const char *why) {
     return NULL;
 }
 
-static size_t tensor_bytes(const mg_tape *t, int64_t rows, int64_t cols) {
-    return (size_t)(rows * cols) * t->backend->element->block_bytes;
-}
+static size_t tensor_bytes(const mg_tensor *x) { return bytes_of(x->rows, x->cols, x->format); }
 
-static mg_tensor *new_tensor(mg_tape *t, int64_t rows, int64_t cols) {
+static mg_tensor *new_tensor(mg_tape *t, int64_t rows, int64_t cols, const mg_format *f, void *data) {
+    if (!data) return mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
     MG_ASSERT(t->n_tensors < t->cap_tensors);
     mg_tensor *x = &t->tensor[t->n_tensors++];
-    *x = (mg_tensor){ .rows = rows, .cols = cols, .format = t->backend->element };
+    *x = (mg_tensor){ .rows = rows, .cols = cols, .format = f, .data = data };
     return x;
 }
 
 mg_tensor *mg_result(mg_tape *t, int64_t rows, int64_t cols) {
-    void *data = mg_arena_lo(t->mem, tensor_bytes(t, rows, cols));
-    if (!data) return mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
-    mg_tensor *x = new_tensor(t, rows, cols);
-    x->data = data;
-    return x;
+    const mg_format *f = t->backend->element;
+    return new_tensor(t, rows, cols, f, mg_arena_lo(t->mem, bytes_of(rows, cols, f)));
+}
+
+mg_tensor *mg_result_scalars(mg_tape *t, int64_t rows, int64_t cols) {
+    const mg_format *f = t->backend->scalar;
+    return new_tensor(t, rows, cols, f, mg_arena_lo(t->mem, bytes_of(rows, cols, f)));
 }
 
 mg_tensor *mg_result_cheap(mg_tape *t, int64_t rows, int64_t cols) {
     if (!t->transient) return mg_result(t, rows, cols);
-    void *data = mg_arena_hi(t->mem, tensor_bytes(t, rows, cols));
-    if (!data) return mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
-    mg_tensor *x = new_tensor(t, rows, cols);
-    x->data = data;
-    x->transient = true;
+    const mg_format *f = t->backend->element;
+    mg_tensor       *x = new_tensor(t, rows, cols, f, mg_arena_hi(t->mem, bytes_of(rows, cols, f)));
+    if (x) x->transient = true;
     return x;
 }
 
 mg_tensor *mg_result_in_place(mg_tape *t, mg_tensor *x) {
-    mg_tensor *y = new_tensor(t, x->rows, x->cols);
-    y->data = x->data;
+    mg_tensor *y = new_tensor(t, x->rows, x->cols, x->format, x->data);
     y->transient = x->transient;
     y->in_place_of = x;
     return y;
@@ -156,9 +208,10 @@ mg_mat mg_grad_of(const mg_tensor *out) {
 }
 
 mg_mat mg_grad(mg_tape *t, mg_tensor *x, bool *accumulate) {
-    mg_mat g = { .format = t->backend->element };
+    mg_mat g = { 0 };
     *accumulate = false;
     if (!x || !x->needs_grad) return g;
+    g.format = x->param ? t->backend->scalar : x->format;
     g.rows = x->rows;
     g.cols = x->cols;
     *accumulate = x->grad != NULL;
@@ -169,7 +222,7 @@ mg_mat mg_grad(mg_tape *t, mg_tensor *x, bool *accumulate) {
     }
     if (!x->grad) {
         MG_ASSERT(!x->param);
-        x->grad = mg_arena_hi(t->mem, tensor_bytes(t, x->rows, x->cols));
+        x->grad = mg_arena_hi(t->mem, tensor_bytes(x));
         if (!x->grad) mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
     }
     g.data = x->grad;
@@ -183,8 +236,8 @@ void mg_grad_pass(mg_tape *t, mg_tensor *x, const mg_tensor *out) {
         x->grad = out->grad;
         return;
     }
-    mg_mat to = { x->grad, x->rows, x->cols, t->backend->element, NULL };
-    mg_mat from = { out->grad, x->rows, x->cols, t->backend->element, NULL };
+    mg_mat to = { x->grad, x->rows, x->cols, x->param ? t->backend->scalar : x->format, NULL };
+    mg_mat from = { out->grad, x->rows, x->cols, out->format, NULL };
     if (to.data != from.data) t->backend->add((mg_add_args){ .y = to, .x = from, .scale = 1, .accumulate = true });
 }
 
@@ -213,10 +266,10 @@ static void give_back(mg_tape *t, mg_tensor *x, size_t lo, size_t hi) {
     t->mem->lo = lo;
     t->mem->hi = hi;
     if (!grad || x->param || grad >= mark) return;
-    size_t   bytes = tensor_bytes(t, x->rows, x->cols);
+    size_t   bytes = tensor_bytes(x);
     uint8_t *to = mg_arena_hi(t->mem, bytes);
     MG_ASSERT(to);
-    if (!t->mem->dry) memmove(to, grad, bytes);
+    if (!t->mem->dry) t->mem->device->move(to, grad, bytes);
     x->grad = to;
 }
 
@@ -228,7 +281,7 @@ static void kept_backward(mg_tape *t, mg_node *n) {
         if (!inner->out->transient) continue;
         inner->out->data = inner->out->in_place_of
                                ? inner->out->in_place_of->data
-                               : mg_arena_hi(t->mem, tensor_bytes(t, inner->out->rows, inner->out->cols));
+                               : mg_arena_hi(t->mem, tensor_bytes(inner->out));
         if (!inner->out->data) {
             mg_tape_fail(t, MG_NOMEM, "the arena of the step is full");
             return;

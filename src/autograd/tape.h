@@ -22,10 +22,11 @@ typedef struct mg_arena {
     uint8_t *base;
     size_t   cap, lo, hi, peak;
     bool     dry; /* planning: the addresses exist, the memory does not */
+    const mg_device *device;
 } mg_arena;
 
-/* A dry arena reserves address space that faults when touched; a real one asks for huge pages. */
-mg_status mg_arena_open(mg_arena *a, size_t bytes, bool dry, mg_error *err);
+/* A dry arena reserves address space that faults when touched; a real one on the host asks for huge pages. */
+mg_status mg_arena_open(mg_arena *a, const mg_device *d, size_t bytes, bool dry, mg_error *err);
 void      mg_arena_close(mg_arena *a);
 void     *mg_arena_lo(mg_arena *a, size_t bytes); /* 64-byte aligned; NULL: full */
 void     *mg_arena_hi(mg_arena *a, size_t bytes);
@@ -36,7 +37,7 @@ typedef struct mg_tensor {
     const mg_format *format;
     void            *data;
     const void      *side; /* side table of a quantised weight */
-    void            *grad; /* backend element type; parameters: owned by the parameter set */
+    void            *grad; /* of the same format; parameters: scalars, owned by the parameter set */
     bool             param;     /* lives as long as the model; grad is only ever added to */
     bool             needs_grad;
     bool             transient;  /* data is given back at the end of its segment and redone */
@@ -50,11 +51,13 @@ static inline mg_mat mg_mat_of(const mg_tensor *x) {
 /* Keys and values of earlier tokens, for generation; see infer/cache.h. */
 struct mg_cache;
 
-/* Sequence s has the rows start[s] .. start[s+1]-1. */
+/* Sequence s has the rows start[s] .. start[s+1]-1.  Callers hand the tape a batch in the program's own memory;
+ * the tape's copy of it (mg_tape_batch) has its arrays where kernels read them, but for `start` and `slot`. */
 typedef struct mg_batch {
     int            n_seq;
-    const int32_t *start; /* [n_seq + 1] */
-    const int32_t *ids;   /* [rows] */
+    const int32_t *start;   /* [n_seq + 1] */
+    const int32_t *q_start; /* the same for kernels; callers leave it NULL */
+    const int32_t *ids;     /* [rows] */
     const int32_t *pos;   /* [rows] position within the sequence */
     /* labelled rows: row label_row[i] must predict the token label[i] */
     int64_t        n_labels;
@@ -105,6 +108,7 @@ struct mg_tape {
     uint64_t          seed, step;   /* of random numbers */
     bool              training;     /* dropout is on */
     const mg_batch   *batch;
+    mg_batch          placed; /* on the device */
     mg_status         error;        /* sticky */
     const char       *error_text;
 };
@@ -114,8 +118,17 @@ mg_status mg_tape_open(mg_tape *t, const mg_backend *b, mg_arena *mem, int cap_n
 void      mg_tape_close(mg_tape *t);
 void      mg_tape_reset(mg_tape *t); /* forget the step; all its tensors are gone */
 
+/* The batch of the step, after mg_tape_reset: its arrays are copied to the device, into the step's arena. */
+void mg_tape_batch(mg_tape *t, const mg_batch *b);
+/* A scalar of the device, such as a loss; waits for it. */
+double mg_tape_read(const mg_tape *t, const mg_tensor *x);
+/* A result as floats that the program can read: its own memory on the host, else copied to room[rows * cols] by
+ * way of the arena.  NULL on a dry run or when the arena is full. */
+const float *mg_tape_floats(mg_tape *t, const mg_tensor *x, float *room);
+
 /* ---- for operations ---- */
 mg_tensor *mg_result(mg_tape *t, int64_t rows, int64_t cols);
+mg_tensor *mg_result_scalars(mg_tape *t, int64_t rows, int64_t cols); /* of the backend's scalar type */
 mg_tensor *mg_result_cheap(mg_tape *t, int64_t rows, int64_t cols); /* transient inside a segment that redoes */
 mg_tensor *mg_result_in_place(mg_tape *t, mg_tensor *x);            /* takes x's memory: x has no other reader */
 void      *mg_keep_bytes(mg_tape *t, size_t bytes);                 /* until the step ends */

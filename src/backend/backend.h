@@ -32,7 +32,7 @@ typedef struct mg_mat {
 /* y[n] = value */
 typedef struct { mg_mat y; float value; } mg_fill_args;
 
-/* y = (accumulate ? y : 0) + scale x; y may be x when not accumulating */
+/* y = (accumulate ? y : 0) + scale x; y may be x when not accumulating.  Elements and scalars mix: this converts. */
 typedef struct { mg_mat y, x; float scale; bool accumulate; } mg_add_args;
 
 /* c = alpha op(a) op(b) + beta c, op = transpose where ta / tb; all plain */
@@ -52,7 +52,7 @@ typedef struct { mg_mat y, w; const int32_t *ids; float scale; } mg_embed_args;
 typedef struct { mg_mat dw, dy; const int32_t *ids; float scale; } mg_embed_dw_args;
 
 /* Over groups of g.cols columns of x: y = x r g, r = 1/sqrt(mean(x^2) + eps), plus `residual`
- * when its data is set.  inv [groups] keeps r. */
+ * when its data is set.  inv [groups] of scalars keeps r. */
 typedef struct { mg_mat y, x, g, residual; void *inv; float eps; } mg_rmsnorm_args;
 /* dx = r (g dy - x r^2 mean(g dy x)); dg [1,C] += sum dy x r.  dx.data or dg.data may be NULL.
  * work: 256 rows of C doubles. */
@@ -108,7 +108,7 @@ typedef struct {
  * f(z) = softcap tanh(z / softcap) or f(z) = z.  lse [n].  When dh [n,D] has data it receives
  * d logp[i] / d h[row[i]], so that the backward pass needs no second look at w.
  * When top_id is set, the largest logit's index per row, the first of equals (greedy accuracy).
- * Logits are never stored whole.  logp, lse: element type. */
+ * Logits are never stored whole.  logp, lse: scalars. */
 typedef struct {
     mg_mat         h, w, dh;
     const int32_t *row, *target;
@@ -138,27 +138,51 @@ typedef struct { mg_mat y, x; float p; mg_rng rng; bool accumulate; } mg_dropout
 typedef struct { mg_mat x; float scale; void *out; } mg_weighted_sum_args;
 
 /* AdamW with decoupled decay on n numbers (Loshchilov & Hutter 2019), as torch.optim.AdamW:
- * p -= lr decay p; m, v updated; p -= lr/c1 m / (sqrt(v)/sqrt(c2) + eps).  grad is multiplied by grad_scale first. */
+ * p -= lr decay p; m, v updated; p -= lr/c1 m / (sqrt(v)/sqrt(c2) + eps).  grad is multiplied by grad_scale first.
+ * `shadow`, when set, receives the new p as elements:
+ * for backends whose elements are no scalars. */
 typedef struct {
     float       *p, *m, *v;
     const float *grad;
+    void        *shadow;
+    const mg_format *shadow_format;
     int64_t      n;
     float        lr, beta1, beta2, eps, decay, grad_scale;
     double       c1, c2; /* 1 - beta1^t, 1 - beta2^t */
 } mg_adamw_args;
-/* *out += sum of squares in double, in a fixed order */
+/* *out += sum of squares in double, in a fixed order; out lies on the device */
 typedef struct { const float *x; int64_t n; double *out; } mg_square_sum_args;
+
+/* Where the matrices of a backend lie.  The host is a device too: its memory is this process's. */
+typedef struct mg_device {
+    const char *name;   /* "cpu", "cuda:0" */
+    const char *detail; /* "NVIDIA H200, 139.8 GB" */
+    bool        host;   /* pointers may be followed by the program itself */
+    void *(*alloc)(size_t bytes); /* 64-byte aligned; NULL: none left */
+    void (*free)(void *p);
+    void (*put)(void *to, const void *host_from, size_t bytes); /* `host_from` may be reused at once */
+    void (*get)(void *host_to, const void *from, size_t bytes); /* waits for all kernels before it */
+    void (*move)(void *to, const void *from, size_t bytes);     /* within the device; may overlap */
+    void (*zero)(void *p, size_t bytes);
+    size_t (*available)(void); /* bytes that can still be had */
+    /* The first error of a kernel or copy, MG_DEVICE; waits for all kernels. */
+    mg_status (*status)(mg_error *err);
+    size_t program_bytes; /* libraries and their work memory, taken at the first use */
+} mg_device;
+extern const mg_device mg_device_host;
 
 typedef struct mg_backend {
     const char      *name;
-    const mg_format *element; /* of activations and gradients */
+    const mg_format *element; /* of activations and their gradients */
+    const mg_format *scalar;  /* of log-probabilities, lse, inv, and of gradients and moments of parameters */
+    const mg_device *device;
     const char      *compute; /* arithmetic of GEMMs, for messages: "float32", "bfloat16" */
     /* Instruction set and libraries, all that the last bits of a result depend on beside its input; NULL: nothing. */
     const char *(*machine)(void);
     int64_t          steady_rows; /* in batches of at most so many rows each row has the bits that it has alone */
     /* Bytes of work memory: for linear and linear_dx alike; attention and, with `back`, attention_back;
      * logprob, and without `with_dh` logprob_back as well. */
-    size_t (*linear_work)(int64_t n, int64_t i, int64_t o);
+    size_t (*linear_work)(int64_t n, mg_mat w); /* w.data is not read */
     size_t (*attention_work)(const mg_attention_shape *s, int64_t q_rows, bool back);
     size_t (*logprob_work)(int64_t n, int64_t d, int64_t v, bool with_dh);
 #define KERNEL(x) void (*x)(mg_##x##_args a);
@@ -169,6 +193,15 @@ typedef struct mg_backend {
 extern const mg_backend mg_backend_ref32, mg_backend_ref64, mg_backend_cpu, mg_backend_cpu_bf16;
 
 const mg_backend *mg_backend_find(const char *name); /* NULL: unknown or not usable on this machine */
+
+/* The backend for what the user asked for.  device: "auto" (a GPU when one can be used, else the CPU), "cpu", "cuda",
+ * "cuda:1"; dtype: "auto", "float32", "bfloat16", "float16".  MG_DEVICE: not there, and why; MG_USAGE: no such word. */
+mg_status mg_backend_open(const mg_backend **out, const char *device, const char *dtype, mg_error *err);
+/* The CUDA devices that can be used, in one line for people; nothing when there is none. */
+struct mg_buf;
+void mg_cuda_report(struct mg_buf *out);
+/* Why CUDA cannot be used; NULL: it can. */
+const char *mg_cuda_missing(void);
 
 /* A backend whose kernels do nothing, with the element type and the work sizes of `real`: a tape over it and
  * a dry arena asks for exactly the memory that `real` will need. */

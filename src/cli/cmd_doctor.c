@@ -4,6 +4,7 @@
  * here fails the command; what is missing is said together with what it means. */
 #include "base/json.h"
 #include "base/width.h"
+#include "backend/backend.h"
 #include "cli/command.h"
 #include "cli/locale.h"
 
@@ -81,19 +82,15 @@ static void disk(mg_buf *b) {
 }
 
 static void gpu(mg_buf *b) {
-    char    exe[4000], plugin[4100];
-    ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
-    bool    device = !access("/dev/nvidiactl", F_OK);
-    exe[n > 0 ? n : 0] = 0;
-    if (strrchr(exe, '/')) *strrchr(exe, '/') = 0;
-    snprintf(plugin, sizeof plugin, "%s/../lib/migaki/cuda.so", exe);
-    bool there = !access(plugin, R_OK);
-    if (there && device)
-        mg_buf_str(b, gettext("an NVIDIA device and the CUDA plugin are there"));
-    else if (device)
-        mg_buf_str(b, gettext("an NVIDIA device is there, but the CUDA plugin is not installed; training runs on the CPU"));
-    else
-        mg_buf_str(b, gettext("none; training runs on the CPU"));
+    const char *missing = mg_cuda_missing();
+    if (!missing)
+        mg_cuda_report(b);
+    else {
+        bool device = !access("/dev/nvidiactl", F_OK);
+        mg_buf_str(b, device ? gettext("an NVIDIA device is there, but cannot be used; training runs on the CPU")
+                             : gettext("none; training runs on the CPU"));
+        mg_buf_printf(b, " (%s)", missing);
+    }
 }
 
 static void libraries(mg_buf *b) {

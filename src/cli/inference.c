@@ -105,14 +105,14 @@ mg_status mg_inference_open(mg_bundle *b, const mg_inference_paths *p, bool want
 mg_status mg_inference_load(mg_bundle *b, const mg_inference_paths *p, const mg_inference_options *o,
                             int64_t positions, const mg_backend **backend, mg_error *err) {
     mg_model_options m = { .positions = positions < 2 ? 2 : positions };
-    *backend = mg_backend_find(o->dtype ? "cpu_bf16" : "cpu");
-    if (!*backend)
-        return mg_fail(
-            err, MG_DEVICE,
-            "this CPU has no bfloat16 instructions, so bfloat16 would be slower than float32; leave out --dtype");
+    static const char *const dtypes[] = { "auto", "float32", "bfloat16", "float16" };
+    mg_status                st = mg_backend_open(backend, o->device, dtypes[o->dtype], err);
+    /* On the CPU answers are computed in float32 unless the user asks: few rows gain nothing from bfloat16. */
+    if (!st && !o->dtype && (*backend)->device->host) *backend = &mg_backend_cpu;
     mg_threads_start((int)o->threads);
-    mg_status st = mg_bundle_load(b, &m, err);
-    if (!st && p->adapter) st = mg_bundle_adapt(b, p->adapter, err);
+    if (!st) st = mg_bundle_load(b, &m, err);
+    if (!st && p->adapter) st = mg_bundle_adapt(b, p->adapter, *backend, err);
+    if (!st) st = mg_model_place(b->model, *backend, err);
     return st;
 }
 

@@ -11,7 +11,8 @@ typedef struct mg_inference_options {
     char   *model;         /* a model, or a run (then its adapter, too) */
     char   *adapter;       /* folder, run name or `last` */
     char   *chat_template;
-    int     dtype;         /* 0 float32, 1 bfloat16 */
+    char   *device;        /* auto, cpu, cuda, cuda:0 */
+    int     dtype;         /* auto, float32, bfloat16, float16 */
     int64_t threads;
     int64_t max_length;    /* context */
 } mg_inference_options;
@@ -35,8 +36,10 @@ typedef struct mg_answer_options {
       .offset = offsetof(T, f.chat_template), .metavar = "FILE", .group = MG_N("Model"), \
       .help = MG_N("chat template: a Jinja file or a built-in name; otherwise the model's own") }
 #define MG_MACHINE_ROWS(T, f) \
+    { .name = "device", .type = &mg_option_string, .offset = offsetof(T, f.device), .def = "auto", .metavar = "DEVICE", \
+      .group = MG_N("Machine"), .help = MG_N("where to compute: auto (a GPU if there is one), cpu, cuda or cuda:0") }, \
     { .name = "dtype", .aliases = "torch_dtype", .type = &mg_option_enum, .offset = offsetof(T, f.dtype), \
-      .def = "float32", .choices = "float32,fp32,f32|bfloat16,bf16", .group = MG_N("Machine"), \
+      .def = "auto", .choices = "auto|float32,fp32,f32|bfloat16,bf16|float16,fp16,f16", .group = MG_N("Machine"), \
       .help = MG_N("number format of the products") }, \
     { .name = "threads", .type = &mg_option_int, .offset = offsetof(T, f.threads), .def = "0", .max = 4096, \
       .group = MG_N("Machine"), .help = MG_N("threads; 0: every usable core") }

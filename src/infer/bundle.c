@@ -286,12 +286,12 @@ mg_status mg_bundle_load(mg_bundle *b, const mg_model_options *o, mg_error *err)
     return mg_model_open(&b->model, b->path, o ? o : &defaults, err);
 }
 
-mg_status mg_bundle_adapt(mg_bundle *b, const char *folder, mg_error *err) {
+mg_status mg_bundle_adapt(mg_bundle *b, const char *folder, const mg_backend *backend, mg_error *err) {
     MG_ASSERT(b->model && !b->adapter);
     mg_adapter_config c;
     mg_status         st = mg_adapter_read_config(&c, folder, err);
     if (!st) st = mg_adapter_attach(&b->adapter, &c, &b->model->net, &b->params, err);
-    if (!st) st = mg_params_seal(&b->params, &mg_format_f32, err);
+    if (!st) st = mg_params_seal(&b->params, backend, err);
     if (!st) st = mg_adapter_load(b->adapter, folder, err);
     if (st) {
         mg_adapter_detach(b->adapter, &b->model->net);

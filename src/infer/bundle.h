@@ -41,7 +41,7 @@ mg_status mg_bundle_load(mg_bundle *b, const mg_model_options *o, mg_error *err)
 void      mg_bundle_close(mg_bundle *b); /* zeroed is fine */
 
 /* Hook a saved adapter in, for inference.  At most one; from then on the bundle must not move. */
-mg_status mg_bundle_adapt(mg_bundle *b, const char *folder, mg_error *err);
+mg_status mg_bundle_adapt(mg_bundle *b, const char *folder, const mg_backend *backend, mg_error *err);
 
 bool mg_bundle_stops(const mg_bundle *b, int32_t id);
 

@@ -7,7 +7,7 @@ static mg_status measure(size_t *bytes, const mg_backend *b, mg_pass_fn f, void 
     mg_backend null = mg_backend_null_for(b);
     mg_arena   dry = { 0 };
     mg_tape    t = { 0 };
-    mg_status  st = mg_arena_open(&dry, ADDRESSES, true, err);
+    mg_status  st = mg_arena_open(&dry, b->device, ADDRESSES, true, err);
     if (!st) st = mg_tape_open(&t, &null, &dry, MG_INFER_NODES, err);
     if (!st) {
         f(&t, context);
@@ -22,7 +22,7 @@ mg_status mg_plan_open(mg_tape *t, mg_arena *mem, const mg_backend *b, mg_pass_f
                        mg_error *err) {
     size_t    bytes;
     mg_status st = measure(&bytes, b, f, context, err);
-    if (!st) st = mg_arena_open(mem, bytes, false, err);
+    if (!st) st = mg_arena_open(mem, b->device, bytes, false, err);
     if (!st && (st = mg_tape_open(t, b, mem, MG_INFER_NODES, err))) mg_arena_close(mem);
     return st;
 }

@@ -19,6 +19,7 @@ typedef struct {
     float          *nll;
     mg_logits_fn    f; /* else: */
     void           *context;
+    float          *room; /* [ROWS, V] logits */
 } job;
 
 static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t n, mg_error *err) {
@@ -43,7 +44,7 @@ static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t
 
 static void begin(mg_tape *t, const job *j) {
     mg_tape_reset(t);
-    t->batch = &j->batch;
+    mg_tape_batch(t, &j->batch);
     t->off = true;
     t->training = false;
     t->adapters_off = j->adapters_off;
@@ -53,15 +54,15 @@ static void score(mg_tape *t, void *context) {
     job *j = context;
     begin(t, j);
     mg_tensor *logp = mg_model_logprobs(t, j->m, NULL);
-    if (!logp || t->mem->dry) return;
-    const float *p = logp->data;
-    for (int64_t i = 0; i < j->batch.n_labels; i++) j->nll[i] = -p[i];
+    const float *p = logp ? mg_tape_floats(t, logp, j->nll) : NULL;
+    for (int64_t i = 0; p && i < j->batch.n_labels; i++) j->nll[i] = -p[i];
 }
 
-static void hand_over(const job *j, int64_t first, int64_t n, float *logit) {
+static void hand_over(const job *j, int64_t first, int64_t n, const float *raw) {
     int64_t V = j->m->c.vocab;
     double  cap = j->m->c.final_softcap;
-    for (int64_t i = 0; cap > 0 && i < n * V; i++) logit[i] = (float)(cap * tanh(logit[i] / cap));
+    float  *logit = j->room;
+    for (int64_t i = 0; i < n * V; i++) logit[i] = cap > 0 ? (float)(cap * tanh(raw[i] / cap)) : raw[i];
     for (int64_t i = 0; i < n; i++) j->f(j->context, first + i, logit + i * V);
 }
 
@@ -75,7 +76,8 @@ static void show_logits(mg_tape *t, void *context) {
     for (int64_t i = 0; h && i < n; i += ROWS) {
         int64_t    rows = n - i < ROWS ? n - i : ROWS;
         mg_tensor *z = mg_model_logits(t, j->m, h, j->batch.pos + i, rows); /* position i is row i */
-        if (z && !t->mem->dry) hand_over(j, i, rows, z->data);
+        const float *logit = z ? mg_tape_floats(t, z, j->room) : NULL;
+        if (logit) hand_over(j, i, rows, logit);
         t->mem->lo = lo;
         t->n_tensors = tensors;
     }
@@ -105,7 +107,9 @@ mg_status mg_score_logits(const mg_model *m, const mg_backend *b, const int32_t 
                           mg_logits_fn f, void *context, mg_error *err) {
     job       j = { .f = f, .context = context, .adapters_off = adapters_off };
     mg_status st = open_job(&j, m, ids, n, err);
+    if (!st && !(j.room = mg_calloc((size_t)m->c.vocab, ROWS * sizeof *j.room))) st = mg_fail(err, MG_NOMEM, "no memory for logits");
     if (!st && n > 0) st = run(b, show_logits, &j, err);
+    free(j.room);
     free(j.numbers);
     return st;
 }

@@ -7,6 +7,7 @@
 #include "model/model.h"
 
 #include "base/file.h"
+#include "model/place.h"
 #include "model/source.h"
 #include "model/rope_table.h"
 
@@ -26,6 +27,7 @@ typedef struct mg_model_store {
     void      **buffer;
     size_t      n_buffers, cap_buffers;
     char        formats[160];
+    void       *placed; /* on m->device, all weights */
 } store;
 
 typedef struct {
@@ -349,6 +351,7 @@ mg_status mg_model_open(mg_model **out, const char *path, const mg_model_options
         return mg_fail(err, MG_NOMEM, "%s: no memory", path);
     }
     m->store = s;
+    m->device = &mg_device_host;
     m->from_gguf = mg_is_file(path);
     if (!m->from_gguf && !mg_is_folder(path))
         st = mg_fail(err, MG_NOTFOUND, "%s: no such model; give a .gguf file or a folder in Hugging Face's layout", path);
@@ -383,15 +386,30 @@ void mg_model_close(mg_model *m) {
     free(s->buffer);
     mg_source_close(&s->source);
     free(s->path);
+    if (s->placed)
+        m->device->free(s->placed);
+    else {
+        mg_rope_table_free(&m->rope);
+        mg_rope_table_free(&m->rope_local);
+    }
     free(s);
-    mg_rope_table_free(&m->rope);
-    mg_rope_table_free(&m->rope_local);
     mg_config_free(&m->c);
     free(m->layer);
     free(m->net.linear);
     free(m->net.attend_hooks);
     free(m->net.residual_hooks);
     free(m);
+}
+
+void mg_model_placed(mg_model *m, const mg_device *d, void *memory) {
+    store *s = m->store;
+    for (size_t i = 0; i < s->n_buffers; i++) free(s->buffer[i]);
+    s->n_buffers = 0;
+    mg_rope_table_free(&m->rope);
+    mg_rope_table_free(&m->rope_local);
+    m->copied_bytes = 0;
+    m->device = d;
+    s->placed = memory;
 }
 
 const mg_gguf *mg_model_gguf(const mg_model *m) { return m->store->source.gguf; }

@@ -75,12 +75,20 @@ struct mg_model {
     size_t         copied_bytes;      /* of these, in memory of our own (the rest is mapped) */
     int64_t        parameters;
     const char    *format_summary;    /* "q4_k, q5_0, q6_k, q8_0" */
+    const mg_device *device;          /* where the weights lie */
     struct mg_model_store *store;     /* files, mappings, buffers, tensor structs */
 };
 
 /* `path`: a .gguf file or a Hugging Face folder. */
 mg_status mg_model_open(mg_model **out, const char *path, const mg_model_options *o, mg_error *err);
 void      mg_model_close(mg_model *m);
+
+/* Move all weights and the tables of angles to the backend's device: packed types as they are, plain matrices as its
+ * elements, norms in fp32.  Tensors of a sealed parameter set are there already.  Nothing to do on the host.
+ * MG_NOMEM when the device has no room; the model is then as it was. */
+mg_status mg_model_place(mg_model *m, const mg_backend *b, mg_error *err);
+/* Bytes of the weights on the backend's device. */
+size_t mg_model_placed_bytes(const mg_model *m, const mg_backend *b);
 
 /* The GGUF file behind the model, NULL for a folder: for its tokenizer and template. */
 const mg_gguf *mg_model_gguf(const mg_model *m);

@@ -1,4 +1,4 @@
-/* params.c -- one block of memory each for values, gradients and moments.
+/* params.c -- one block of memory each for values, gradients and moments, on the backend's device.
  *
  * Each tensor starts at a multiple of 16 numbers, so that vector loops over the
  * whole array and over one tensor see the same alignment; the gaps stay zero. */
@@ -40,49 +40,92 @@ bool mg_params_adopt(mg_params *p, mg_tensor *weight) {
     return true;
 }
 
-static void *zeroed(int64_t n, size_t size) {
-    void *p = aligned_alloc(64, (size_t)n * size);
-    if (p) memset(p, 0, (size_t)n * size);
+/* A set without tensors has memory too, so that no caller meets NULL. */
+static int64_t numbers(const mg_params *p) { return p->count ? p->count : STRIDE; }
+
+static void *zeroed(const mg_device *d, int64_t n, size_t size) {
+    void *p = d->alloc((size_t)n * size);
+    if (p) d->zero(p, (size_t)n * size);
     return p;
 }
 
-mg_status mg_params_seal(mg_params *p, const mg_format *element, mg_error *err) {
-    size_t size = element->block_bytes;
-    void  *value = zeroed(p->count ? p->count : STRIDE, size), *grad = zeroed(p->count ? p->count : STRIDE, size);
-    if (!value || !grad) {
-        free(value);
-        free(grad);
+static void release(mg_params *p) {
+    const mg_device *d = p->backend ? p->backend->device : &mg_device_host;
+    if (!d->host) free(p->host);
+    void **all[] = { &p->value, &p->grad, &p->shadow, (void **)&p->m, (void **)&p->v };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        if (*all[i]) d->free(*all[i]);
+        *all[i] = NULL;
+    }
+    p->host = NULL;
+}
+
+static bool take_memory(mg_params *p, const mg_backend *b) {
+    const mg_device *d = b->device;
+    size_t           size = b->scalar->block_bytes;
+    p->value = zeroed(d, numbers(p), size);
+    p->grad = zeroed(d, numbers(p), size);
+    if (b->element != b->scalar) p->shadow = zeroed(d, numbers(p), b->element->block_bytes);
+    p->host = d->host ? p->value : zeroed(&mg_device_host, numbers(p), size);
+    return p->value && p->grad && p->host && (p->shadow || b->element == b->scalar);
+}
+
+mg_status mg_params_seal(mg_params *p, const mg_backend *b, mg_error *err) {
+    p->backend = b;
+    if (!take_memory(p, b)) {
+        release(p);
         return mg_fail(err, MG_NOMEM, "no memory for %lld trainable numbers", (long long)p->count);
     }
-    p->element = element;
-    p->value = value;
-    p->grad = grad;
-    int64_t at = 0;
+    const mg_format *seen = p->shadow ? b->element : b->scalar;
+    int64_t          at = 0;
     for (size_t i = 0; i < p->n; i++) {
         mg_tensor *x = p->item[i];
-        void      *to = (uint8_t *)value + (size_t)at * size;
         if (x->data) {
-            MG_ASSERT(element->block_bytes == sizeof(float)); /* adopted weights train in fp32 */
-            x->format->decode(to, x->data, x->side, 0, x->rows * x->cols);
+            MG_ASSERT(b->scalar == &mg_format_f32); /* adopted weights train in fp32 */
+            x->format->decode((float *)p->host + at, x->data, x->side, 0, x->rows * x->cols);
         }
-        x->data = to;
+        x->data = (uint8_t *)(p->shadow ? p->shadow : p->value) + (size_t)at * seen->block_bytes;
         x->side = NULL;
-        x->format = element;
-        x->grad = (uint8_t *)grad + (size_t)at * size;
+        x->format = seen;
+        x->grad = (uint8_t *)p->grad + (size_t)at * b->scalar->block_bytes;
         at += room(x);
     }
+    mg_params_push(p);
     return MG_OK;
 }
 
 mg_status mg_params_add_moments(mg_params *p, mg_error *err) {
     if (p->m) return MG_OK;
-    p->m = zeroed(p->count ? p->count : STRIDE, sizeof(float));
-    p->v = zeroed(p->count ? p->count : STRIDE, sizeof(float));
+    p->m = zeroed(p->backend->device, numbers(p), sizeof(float));
+    p->v = zeroed(p->backend->device, numbers(p), sizeof(float));
     return p->m && p->v ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for the optimizer's state (%lld numbers)",
                                           (long long)p->count);
 }
 
-void mg_params_zero_grad(mg_params *p) { memset(p->grad, 0, (size_t)p->count * p->element->block_bytes); }
+void mg_params_zero_grad(mg_params *p) {
+    p->backend->device->zero(p->grad, (size_t)p->count * p->backend->scalar->block_bytes);
+}
+
+int64_t mg_params_at(const mg_params *p, const mg_tensor *x) {
+    return (int64_t)((size_t)((uint8_t *)x->grad - (uint8_t *)p->grad) / p->backend->scalar->block_bytes);
+}
+
+float *mg_params_values(const mg_params *p, const mg_tensor *x) {
+    MG_ASSERT(p->backend->scalar == &mg_format_f32);
+    return (float *)p->host + mg_params_at(p, x);
+}
+
+void mg_params_pull(const mg_params *p) {
+    if (p->host != p->value) p->backend->device->get(p->host, p->value, (size_t)p->count * p->backend->scalar->block_bytes);
+}
+
+void mg_params_push(mg_params *p) {
+    const mg_backend *b = p->backend;
+    if (p->host != p->value) b->device->put(p->value, p->host, (size_t)p->count * b->scalar->block_bytes);
+    if (p->shadow)
+        b->add((mg_add_args){ .y = { p->shadow, 1, p->count, b->element, NULL }, .x = { p->value, 1, p->count, b->scalar, NULL },
+                              .scale = 1 });
+}
 
 void mg_params_free(mg_params *p) {
     for (size_t i = 0; i < p->n; i++) {
@@ -92,9 +135,6 @@ void mg_params_free(mg_params *p) {
     }
     free(p->item);
     free(p->owned);
-    free(p->value);
-    free(p->grad);
-    free(p->m);
-    free(p->v);
+    release(p);
     *p = (mg_params){ 0 };
 }

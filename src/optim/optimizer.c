@@ -5,7 +5,8 @@
 #include <string.h>
 
 static void adamw(mg_params *p, const mg_backend *b, const mg_optimizer_settings *s, float lr, float grad_scale, int64_t step) {
-    b->adamw((mg_adamw_args){ .p = p->value, .m = p->m, .v = p->v, .grad = p->grad, .n = p->count, .lr = lr, .beta1 = s->beta1,
+    b->adamw((mg_adamw_args){ .p = p->value, .m = p->m, .v = p->v, .grad = p->grad, .shadow = p->shadow,
+                              .shadow_format = b->element, .n = p->count, .lr = lr, .beta1 = s->beta1,
                               .beta2 = s->beta2, .eps = s->eps, .decay = s->weight_decay, .grad_scale = grad_scale,
                               .c1 = 1 - pow((double)s->beta1, (double)step), .c2 = 1 - pow((double)s->beta2, (double)step) });
 }

@@ -104,7 +104,8 @@ void mg_adapter_detach(mg_adapter *a, mg_net *net) {
 }
 
 void mg_adapter_init(mg_adapter *a, uint64_t seed) {
-    for (size_t i = 0; i < a->n_hooks; i++) a->c.method->init(&a->c, &a->hook[i], seed, (uint32_t)i);
+    for (size_t i = 0; i < a->n_hooks; i++) a->c.method->init(&a->c, a->params, &a->hook[i], seed, (uint32_t)i);
+    mg_params_push(a->params);
 }
 
 void mg_adapter_switch(mg_adapter *a, bool on) {
@@ -214,8 +215,9 @@ mg_status mg_adapter_load(mg_adapter *a, const char *folder, mg_error *err) {
         for (int k = 0; k < MG_HOOK_PARAMS && a->hook[i].p[k]; k++) {
             mg_tensor         *x = a->hook[i].p[k];
             const mg_st_entry *e = entry_of(f, x);
-            mg_format_of_safetensors(e->dtype)->decode(x->data, e->data, NULL, 0, x->rows * x->cols);
+            mg_format_of_safetensors(e->dtype)->decode(mg_params_values(a->params, x), e->data, NULL, 0, x->rows * x->cols);
         }
+    if (!st) mg_params_push(a->params);
     mg_safetensors_close(f);
     free(path);
     return st;
@@ -253,11 +255,12 @@ mg_status mg_adapter_save(const mg_adapter *a, const char *folder, mg_error *err
     char(*names)[256] = mg_calloc(cap, sizeof *names);
     char     *path = NULL;
     mg_status st = e && names ? MG_OK : mg_fail(err, MG_NOMEM, "%s: no memory", folder);
+    mg_params_pull(a->params);
     for (size_t i = 0; !st && i < a->n_hooks; i++)
         for (int k = 0; k < MG_HOOK_PARAMS && a->hook[i].p[k]; k++, n++) {
             const mg_tensor *x = a->hook[i].p[k];
             snprintf(names[n], sizeof names[n], "%s%s", PREFIX, x->name);
-            e[n] = (mg_st_entry){ names[n], "F32", 2, { x->rows, x->cols }, x->data, (size_t)(x->rows * x->cols) * sizeof(float) };
+            e[n] = (mg_st_entry){ names[n], "F32", 2, { x->rows, x->cols }, mg_params_values(a->params, x), (size_t)(x->rows * x->cols) * sizeof(float) };
         }
     if (!st) st = mg_make_folder(folder, err);
     if (!st) st = in_folder(&path, folder, "adapter_model.safetensors", err);

@@ -34,7 +34,7 @@ struct mg_method {
     /* Check the settings and hook the method into one linear layer; `h` is a zeroed hook of the adapter. */
     mg_status (*attach)(const mg_adapter_config *c, mg_linear *l, mg_hook *h, mg_params *p, mg_error *err);
     /* Fresh values, a pure function of the seed. */
-    void (*init)(const mg_adapter_config *c, const mg_hook *h, uint64_t seed, uint32_t index);
+    void (*init)(const mg_adapter_config *c, mg_params *p, const mg_hook *h, uint64_t seed, uint32_t index);
     /* Method-specific keys of adapter_config.json. */
     void (*write_config)(const mg_adapter_config *c, mg_buf *out);
     mg_status (*read_config)(mg_adapter_config *c, yyjson_val *json, const char *name, mg_error *err);

@@ -29,12 +29,12 @@ static mg_status attach(const mg_adapter_config *c, mg_linear *l, mg_hook *h, mg
     return h->p[0] && h->p[1] ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for an adapter of rank %d", c->r);
 }
 
-static void init(const mg_adapter_config *c, const mg_hook *h, uint64_t seed, uint32_t index) {
+static void init(const mg_adapter_config *c, mg_params *p, const mg_hook *h, uint64_t seed, uint32_t index) {
     (void)c;
     mg_rng  stream = { seed, mg_rng_where(0, index >> 12, index) };
-    float  *a = h->p[0]->data, bound = 1 / sqrtf((float)h->p[0]->cols);
+    float  *a = mg_params_values(p, h->p[0]), bound = 1 / sqrtf((float)h->p[0]->cols);
     for (int64_t i = 0; i < h->p[0]->rows * h->p[0]->cols; i++) a[i] = bound * (2 * mg_rng_uniform(stream, (uint64_t)i) - 1);
-    float *b = h->p[1]->data;
+    float *b = mg_params_values(p, h->p[1]);
     for (int64_t i = 0; i < h->p[1]->rows * h->p[1]->cols; i++) b[i] = 0;
 }
 

@@ -6,7 +6,6 @@
  * need more memory, so the number is found by bisection. */
 #include "train/plan.h"
 
-#include "base/machine.h"
 #include "train/step.h"
 
 enum { DRY_SPACE_BITS = 42, NODES_PER_LAYER = 96, NODES_BESIDE = 256 };
@@ -19,7 +18,7 @@ size_t mg_plan_arena(const mg_model *m, const mg_backend *real, const mg_keep *k
     mg_error   err;
     size_t     peak = 0;
     *nodes = (int)m->c.layers * NODES_PER_LAYER + NODES_BESIDE;
-    mg_status st = mg_arena_open(&dry, (size_t)1 << DRY_SPACE_BITS, true, &err);
+    mg_status st = mg_arena_open(&dry, real->device, (size_t)1 << DRY_SPACE_BITS, true, &err);
     if (!st) st = mg_tape_open(&tape, &null, &dry, *nodes, &err);
     MG_ASSERT(!st); /* address space and a few megabytes */
     tape.keep = keep;
@@ -48,9 +47,9 @@ static void choose(mg_memory_plan *plan, int64_t layers, int rerun, mg_keep othe
 mg_status mg_plan_memory(mg_memory_plan *plan, const mg_model *m, const mg_params *p, const mg_backend *real, int policy,
                          size_t program, size_t limit, mg_plan_batch_fn batches, void *context, mg_error *err) {
     int64_t layers = m->c.layers;
-    *plan = (mg_memory_plan){ .weights = m->weight_bytes, .program = program, .available = limit ? limit : mg_machine_available() };
-    plan->adapter = (size_t)p->count * sizeof(float);
-    plan->optimizer = 3 * plan->adapter;
+    *plan = (mg_memory_plan){ .weights = mg_model_placed_bytes(m, real), .program = program, .available = limit ? limit : real->device->available() };
+    plan->adapter = (size_t)p->count * (sizeof(float) + (real->element == real->scalar ? 0 : real->element->block_bytes));
+    plan->optimizer = 3 * (size_t)p->count * sizeof(float); /* gradients, two moments */
     size_t fixed = plan->weights + plan->adapter + plan->optimizer + plan->program;
     int    low = policy == MG_PLAN_RERUN_ALL ? (int)layers : 0, high = policy == MG_PLAN_KEEP_ALL ? 0 : (int)layers;
     /* the least number of layers that must run again; `low` first, because it usually fits */

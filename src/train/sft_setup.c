@@ -151,11 +151,9 @@ int mg_trainer_eval_batch(mg_trainer *r, int64_t i) {
 /* ---- opening ---- */
 
 static mg_status choose_backend(mg_trainer *r, mg_error *err) {
-    int want = r->o->dtype;
-    r->backend = mg_backend_find(want == MG_DTYPE_FLOAT32 || (want == MG_DTYPE_AUTO && !mg_cpu_has_bf16()) ? "cpu" : "cpu_bf16");
-    if (!r->backend)
-        return mg_fail(err, MG_DEVICE, "this CPU has no bfloat16 arithmetic (AVX512-BF16 or AMX); use --dtype float32 or leave it out");
-    return MG_OK;
+    static const char *const names[] = { [MG_DTYPE_AUTO] = "auto", [MG_DTYPE_FLOAT32] = "float32", [MG_DTYPE_BFLOAT16] = "bfloat16",
+                                         [MG_DTYPE_FLOAT16] = "float16" };
+    return mg_backend_open(&r->backend, r->o->device, names[r->o->dtype], err);
 }
 
 static mg_status open_model(mg_trainer *r, mg_error *err) {
@@ -374,13 +372,14 @@ mg_status mg_trainer_plan(mg_trainer *r, mg_error *err) {
 }
 
 mg_status mg_trainer_allocate(mg_trainer *r, mg_error *err) {
-    mg_status st = mg_params_seal(&r->params, &mg_format_f32, err);
+    mg_status st = mg_params_seal(&r->params, r->backend, err);
     if (!st) st = mg_params_add_moments(&r->params, err);
     if (!st && r->o->adapter)
         st = mg_adapter_load(r->adapter, r->o->adapter, err);
     else if (!st)
         mg_adapter_init(r->adapter, (uint64_t)r->o->seed);
-    if (!st) st = mg_arena_open(&r->mem, r->plan.arena, false, err);
+    if (!st) st = mg_model_place(r->bundle.model, r->backend, err);
+    if (!st) st = mg_arena_open(&r->mem, r->backend->device, r->plan.arena, false, err);
     if (!st) st = mg_tape_open(&r->tape, r->backend, &r->mem, r->plan.nodes, err);
     int64_t most = 1;
     for (size_t i = 0; i < r->eval.n; i++) most = r->eval.sample[i].n_labels > most ? r->eval.sample[i].n_labels : most;

@@ -71,10 +71,15 @@ static void number_field(mg_buf *b, const char *key, double value) {
 }
 
 /* A digest of the first bytes of a weight in the middle of the model: another checkpoint of one architecture differs there. */
-static void weights_digest(char out[65], const mg_model *m) {
+static mg_status weights_digest(char out[65], const mg_model *m, mg_error *err) {
     const mg_tensor *w = m->layer[m->c.layers / 2].down.w;
-    size_t           row = (size_t)(w->cols / w->format->block) * w->format->block_bytes;
-    mg_sha256_hex(out, w->data, row);
+    size_t           bytes = (size_t)(w->cols / w->format->block) * w->format->block_bytes;
+    void            *row = mg_calloc(1, bytes);
+    if (!row) return mg_fail(err, MG_NOMEM, "no memory for the run's identity");
+    m->device->get(row, w->data, bytes);
+    mg_sha256_hex(out, row, bytes);
+    free(row);
+    return MG_OK;
 }
 
 mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
@@ -85,7 +90,8 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     char                  train[65], eval[65], weights[65];
     digest(train, &r->train);
     digest(eval, &r->eval);
-    weights_digest(weights, m);
+    mg_status st = weights_digest(weights, m, err);
+    if (st) return st;
     b->len = 0;
     mg_buf_char(b, '{');
     text_field(b, "model", m->arch->name);
@@ -177,11 +183,17 @@ done:
 
 static mg_status write_moments(void *context, const char *path, mg_error *err) {
     mg_trainer *r = context;
-    mg_st_entry e[] = {
-        { "exp_avg", "F32", 1, { r->params.count }, r->params.m, (size_t)r->params.count * sizeof(float) },
-        { "exp_avg_sq", "F32", 1, { r->params.count }, r->params.v, (size_t)r->params.count * sizeof(float) },
-    };
-    return mg_safetensors_save(path, e, 2, (const char *const[]){ "format", "migaki-adamw", NULL }, err);
+    size_t      bytes = (size_t)r->params.count * sizeof(float);
+    float      *copy = r->backend->device->host ? NULL : mg_calloc(2, bytes), *m = r->params.m, *v = r->params.v;
+    if (!r->backend->device->host) {
+        if (!copy) return mg_fail(err, MG_NOMEM, "%s: no memory", path);
+        r->backend->device->get(m = copy, r->params.m, bytes);
+        r->backend->device->get(v = copy + r->params.count, r->params.v, bytes);
+    }
+    mg_st_entry e[] = { { "exp_avg", "F32", 1, { r->params.count }, m, bytes }, { "exp_avg_sq", "F32", 1, { r->params.count }, v, bytes } };
+    mg_status   st = mg_safetensors_save(path, e, 2, (const char *const[]){ "format", "migaki-adamw", NULL }, err);
+    free(copy);
+    return st;
 }
 
 /* mg_adapter_save writes two files into a folder; the checkpoint wants them one by one. */
@@ -291,8 +303,8 @@ static mg_status read_moments(mg_trainer *r, const char *folder, mg_error *err) 
     if (!st && (!m || !v || m->bytes != bytes || v->bytes != bytes))
         st = mg_fail(err, MG_MISMATCH, "%s: holds no AdamW state for %lld numbers", path, (long long)r->params.count);
     if (!st) {
-        memcpy(r->params.m, m->data, bytes);
-        memcpy(r->params.v, v->data, bytes);
+        r->backend->device->put(r->params.m, m->data, bytes);
+        r->backend->device->put(r->params.v, v->data, bytes);
     }
     mg_safetensors_close(f);
     free(path);

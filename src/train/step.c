@@ -39,19 +39,19 @@ mg_status mg_tape_status(const mg_tape *t, mg_error *err) {
 
 mg_status mg_step_train(mg_tape *t, const mg_model *m, const mg_batch *b, float scale, double *loss, mg_error *err) {
     mg_tape_reset(t);
-    t->batch = b;
+    mg_tape_batch(t, b);
     t->off = false;
     t->training = true;
     mg_tensor *sum = mg_sum(t, mg_model_logprobs(t, m, NULL), -scale);
     mg_backward(t, sum);
     mg_status st = mg_tape_status(t, err);
-    if (!st && !t->mem->dry) *loss = (double)*(float *)sum->data;
+    if (!st && !t->mem->dry) *loss = mg_tape_read(t, sum);
     return st;
 }
 
 mg_status mg_step_evaluate(mg_tape *t, const mg_model *m, const mg_batch *b, int32_t *top, double *nll, int64_t *right, mg_error *err) {
     mg_tape_reset(t);
-    t->batch = b;
+    mg_tape_batch(t, b);
     t->off = true;
     t->training = false;
     mg_tensor *logp = mg_model_logprobs(t, m, top);

@@ -64,7 +64,7 @@ static void draw_batch(problem *p) {
         p->label_row[p->batch.n_labels] = i;
         p->label[p->batch.n_labels++] = 0; /* drawn when the vocabulary is known */
     }
-    p->tape.batch = &p->batch;
+    mg_tape_batch(&p->tape, &p->batch);
 }
 
 /* ---- the loss ---- */

@@ -158,7 +158,7 @@ static mg_tape open_tape(const mg_backend *backend, mg_arena *a, const mg_batch 
     mg_tape  t;
     mg_error err;
     assert_ok(mg_tape_open(&t, backend, a, 256, &err), err);
-    t.batch = b;
+    mg_tape_batch(&t, b);
     t.keep = keep;
     t.seed = 11;
     t.step = 4;
@@ -169,7 +169,7 @@ static step run(toy *m, const mg_backend *backend, const mg_batch *b, const mg_k
     mg_arena a;
     mg_error err;
     step     s = { 0 };
-    assert_ok(mg_arena_open(&a, 1 << 24, false, &err), err);
+    assert_ok(mg_arena_open(&a, &mg_device_host, 1 << 24, false, &err), err);
     memset(a.base, 0xff, a.cap);
     mg_tape t = open_tape(backend, &a, b, keep);
     zero_gradients(m);
@@ -258,7 +258,7 @@ static size_t planned_peak(const toy *m, const mg_backend *backend, const mg_bat
     mg_arena   a;
     mg_error   err;
     mg_backend null = mg_backend_null_for(backend);
-    assert_ok(mg_arena_open(&a, (size_t)1 << 40, true, &err), err);
+    assert_ok(mg_arena_open(&a, &mg_device_host, (size_t)1 << 40, true, &err), err);
     mg_tape t = open_tape(&null, &a, b, keep);
     mg_backward(&t, loss_of(&t, m));
     assert_int_equal(t.error, MG_OK);
@@ -371,7 +371,7 @@ static void steps_use_the_same_addresses(void **state) {
         mg_arena a;
         void    *data[2][512] = { { 0 } };
         int      tensors = 0;
-        assert_ok(mg_arena_open(&a, 1 << 20, false, &err), err);
+        assert_ok(mg_arena_open(&a, &mg_device_host, 1 << 20, false, &err), err);
         mg_tape t = open_tape(&mg_backend_ref32, &a, &p->b, policies[i]);
         for (int round = 0; round < 3; round++) {
             mg_tape_reset(&t);
@@ -395,7 +395,7 @@ static void steps_use_the_same_addresses(void **state) {
 static double loss_at(toy *m, const mg_batch *b, uint64_t at, bool training) {
     mg_arena a;
     mg_error err;
-    assert_ok(mg_arena_open(&a, 1 << 20, false, &err), err);
+    assert_ok(mg_arena_open(&a, &mg_device_host, 1 << 20, false, &err), err);
     mg_tape t = open_tape(&mg_backend_ref32, &a, b, NULL);
     t.step = at;
     t.training = training;
@@ -467,8 +467,8 @@ static void the_cache_continues_sequences(void **state) {
     mg_cache         c;
     mg_arena         a;
     float            whole[16 * D], part[16 * D];
-    assert_ok(mg_arena_open(&a, 1 << 20, false, &err), err);
-    assert_ok(mg_cache_open(&c, LAYERS, 3, 9, K * HD, &mg_format_f32, &err), err);
+    assert_ok(mg_arena_open(&a, &mg_device_host, 1 << 20, false, &err), err);
+    assert_ok(mg_cache_open(&c, &mg_device_host, LAYERS, 3, 9, K * HD, &mg_format_f32, &err), err);
     memset(c.memory, 0xff, mg_cache_bytes(LAYERS, 3, 9, K * HD, &mg_format_f32));
     mg_tape t = open_tape(&mg_backend_ref32, &a, &all->b, NULL);
     t.off = true;
@@ -495,7 +495,7 @@ static void the_cache_continues_sequences(void **state) {
             p->start[p->b.n_seq] = rows;
         }
         mg_tape_reset(&t);
-        t.batch = &p->b;
+        mg_tape_batch(&t, &p->b);
         const float *h = hidden(&t, m)->data;
         for (int i = 0; i < rows; i++) memcpy(part + from[i] * D, h + i * D, D * sizeof *h);
         mg_cache_advance(&c, &p->b);

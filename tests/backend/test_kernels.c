@@ -299,8 +299,8 @@ static void try_linear(trial *t) {
     mg_linear_args ref = a, got = a;
     ref.y = y.ref;
     got.y = y.got;
-    ref.work = work_of(t, mg_backend_ref32.linear_work(n, i, o));
-    got.work = work_of(t, t->b->linear_work(n, i, o));
+    ref.work = work_of(t, mg_backend_ref32.linear_work(n, (mg_mat){ .rows = o, .cols = i }));
+    got.work = work_of(t, t->b->linear_work(n, (mg_mat){ .rows = o, .cols = i }));
     RUN(t, linear, ref, got);
     compare(t, f->name, y, t->product, sqrt(i) * rms);
 }
@@ -315,8 +315,8 @@ static void try_linear_dx(trial *t) {
     twin dx = output(t, n, i, accumulate);
     ref.dx = dx.ref;
     got.dx = dx.got;
-    ref.work = work_of(t, mg_backend_ref32.linear_work(n, i, o));
-    got.work = work_of(t, t->b->linear_work(n, i, o));
+    ref.work = work_of(t, mg_backend_ref32.linear_work(n, (mg_mat){ .rows = o, .cols = i }));
+    got.work = work_of(t, t->b->linear_work(n, (mg_mat){ .rows = o, .cols = i }));
     RUN(t, linear_dx, ref, got);
     compare(t, f->name, dx, t->product, sqrt(o) * rms);
 }
@@ -839,7 +839,7 @@ static void linear_rows_alone(trial *t, int n) {
     double           rms;
     mg_mat           x = input(t, n, i), w = weight(t, f, o, i, &rms), bias = input(t, 1, o);
     mg_mat           y = plain(t, n, o, OUTPUT, 0), one = plain(t, 1, o, OUTPUT, 0);
-    void            *work = work_of(t, t->b->linear_work(n, i, o)), *less = work_of(t, t->b->linear_work(1, i, o));
+    void            *work = work_of(t, t->b->linear_work(n, (mg_mat){ .rows = o, .cols = i })), *less = work_of(t, t->b->linear_work(1, (mg_mat){ .rows = o, .cols = i }));
     t->b->linear((mg_linear_args){ .y = y, .x = x, .w = w, .bias = bias, .work = work });
     for (int r = 0; r < n; r++) {
         mg_mat row = { (float *)x.data + (int64_t)r * i, 1, i, x.format, NULL };

@@ -276,7 +276,7 @@ static void adapters_on_and_off(void **state) {
     int               differ = 0;
     OK(mg_adapter_read_config(&c, folder, &err));
     OK(mg_adapter_attach(&a, &c, &m->net, &params, &err));
-    OK(mg_params_seal(&params, &mg_format_f32, &err));
+    OK(mg_params_seal(&params, &mg_backend_cpu, &err));
     OK(mg_adapter_load(a, folder, &err));
     make_prompts(prompt, m);
     mg_generate_options o = { .sampling = mg_sampling_greedy(), .max_new_tokens = 12 };

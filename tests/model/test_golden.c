@@ -68,7 +68,7 @@ static void open_rig(rig *r, const char *folder, const char *backend) {
     memset(r, 0, sizeof *r);
     mg_model_options o = { .positions = 128 };
     OK(mg_model_open(&r->m, folder, &o, &err));
-    OK(mg_arena_open(&r->mem, ARENA, false, &err));
+    OK(mg_arena_open(&r->mem, &mg_device_host, ARENA, false, &err));
     OK(mg_tape_open(&r->tape, mg_backend_find(backend), &r->mem, NODES, &err));
 }
 
@@ -195,7 +195,7 @@ static void greedy_matches(rig *r, const char *path, const char *label) {
         start[0] = 0, start[1] = n;
         mg_batch b = { .n_seq = 1, .start = start, .ids = ids, .pos = pos };
         mg_tape_reset(&r->tape);
-        r->tape.batch = &b;
+        mg_tape_batch(&r->tape, &b);
         r->tape.off = true;
         int32_t    last = n - 1;
         mg_tensor *z = mg_model_logits(&r->tape, r->m, mg_model_hidden(&r->tape, r->m), &last, 1);
@@ -222,7 +222,7 @@ static void full_model(const char *name, const char *backend, mg_keep policy) {
     forward_matches(&r, io, label);
     greedy_matches(&r, under(folder, "greedy.json"), label);
     mg_model_each_weight(r.m, adopt, &r.params);
-    OK(mg_params_seal(&r.params, &mg_format_f32, &err));
+    OK(mg_params_seal(&r.params, &mg_backend_cpu, &err));
     mg_keep keep[MG_CONFIG_LAYERS];
     for (int i = 0; i < MG_CONFIG_LAYERS; i++) keep[i] = policy;
     r.tape.keep = keep;
@@ -246,7 +246,7 @@ static void adapter_case(const char *base, const char *name, const char *backend
     open_rig(&r, folder, backend);
     OK(mg_adapter_read_config(&c, adapter, &err));
     OK(mg_adapter_attach(&r.adapter, &c, &r.m->net, &r.params, &err));
-    OK(mg_params_seal(&r.params, &mg_format_f32, &err));
+    OK(mg_params_seal(&r.params, &mg_backend_cpu, &err));
     OK(mg_adapter_load(r.adapter, adapter, &err));
     OK(mg_safetensors_open(&io, under(adapter, "adapter_io.safetensors"), &err));
     read_samples(&r, io);
@@ -308,7 +308,7 @@ static void wrong_adapters_are_refused(void **state) {
     OK(mg_adapter_read_config(&c, under(folder, "peft_lora_all"), &err));
     c.r = 3;
     OK(mg_adapter_attach(&r.adapter, &c, &r.m->net, &r.params, &err));
-    OK(mg_params_seal(&r.params, &mg_format_f32, &err));
+    OK(mg_params_seal(&r.params, &mg_backend_cpu, &err));
     assert_int_equal(mg_adapter_load(r.adapter, under(folder, "peft_lora_all"), &err), MG_MISMATCH);
     assert_non_null(strstr(err.text, "rank"));
     assert_int_equal(mg_adapter_load(r.adapter, under(folder, "peft_lora_qv"), &err), MG_MISMATCH);

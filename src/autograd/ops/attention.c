@@ -14,7 +14,7 @@
 #include "autograd/cache.h"
 
 static mg_attention_shape shape_of(const mg_batch *b, mg_attention_kind kind) {
-    return (mg_attention_shape){ .n_seq = b->n_seq, .q_start = b->start, .heads = kind.heads, .kv_heads = kind.kv_heads,
+    return (mg_attention_shape){ .n_seq = b->n_seq, .q_start = b->q_start, .heads = kind.heads, .kv_heads = kind.kv_heads,
                                  .hd = kind.hd, .window = kind.window, .scale = kind.scale, .softcap = kind.softcap,
                                  .bidirectional = kind.bidirectional };
 }
@@ -49,7 +49,7 @@ mg_tensor *mg_attention(mg_tape *t, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg
         mg_cache_extend(t, layer, &km, &vm, &s);
     }
     mg_tensor *y = mg_result(t, q->rows, q->cols);
-    void      *lse = mg_keep_bytes(t, (size_t)(q->rows * kind.heads) * t->backend->element->block_bytes);
+    void      *lse = mg_keep_bytes(t, (size_t)(q->rows * kind.heads) * t->backend->scalar->block_bytes);
     if (!y || !lse) return NULL;
     size_t mark;
     void  *work = mg_work_begin(t, t->backend->attention_work(&s, q->rows, false), &mark);

@@ -36,8 +36,8 @@ mg_tensor *mg_logprob(mg_tape *t, mg_tensor *h, mg_tensor *head, float softcap, 
     MG_ASSERT_EQ(h->cols, head->cols);
     bool       at_once = !t->off && h->needs_grad && !head->needs_grad;
     size_t     element = t->backend->element->block_bytes, mark;
-    mg_tensor *y = mg_result(t, b->n_labels, 1);
-    void      *lse = mg_keep_bytes(t, (size_t)b->n_labels * element);
+    mg_tensor *y = mg_result_scalars(t, b->n_labels, 1);
+    void      *lse = mg_keep_bytes(t, (size_t)b->n_labels * t->backend->scalar->block_bytes);
     void      *made = at_once ? mg_keep_bytes(t, (size_t)(b->n_labels * h->cols) * element) : NULL;
     if (!y || !lse || (at_once && !made)) return NULL;
     void *work = mg_work_begin(t, t->backend->logprob_work(b->n_labels, h->cols, head->rows, at_once), &mark);

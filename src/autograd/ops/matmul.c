@@ -20,7 +20,7 @@ static void matmul_back(mg_tape *t, mg_node *n) {
     mg_mat dx = mg_grad(t, x, &accumulate);
     if (dx.data) {
         size_t mark;
-        void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, w->cols, w->rows), &mark);
+        void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, mg_mat_of(w)), &mark);
         if (work) t->backend->linear_dx((mg_linear_dx_args){ dx, dy, mg_mat_of(w), accumulate, work });
         mg_work_end(t, mark);
     }
@@ -40,7 +40,7 @@ mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg
         t->backend->add((mg_add_args){ .y = mg_mat_of(y), .x = mg_mat_of(residual), .scale = 1 });
     }
     size_t mark;
-    void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, w->cols, w->rows), &mark);
+    void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, mg_mat_of(w)), &mark);
     if (!work) return NULL;
     t->backend->linear((mg_linear_args){ mg_mat_of(y), mg_mat_of(x), mg_mat_of(w), bias ? mg_mat_of(bias) : none,
                                          residual != NULL, work });

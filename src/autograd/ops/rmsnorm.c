@@ -35,7 +35,7 @@ mg_tensor *mg_rmsnorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *residua
     if (!x) return NULL;
     MG_ASSERT_EQ(x->cols % g->cols, 0);
     int64_t    groups = x->rows * (x->cols / g->cols);
-    void      *inv = mg_keep_bytes(t, (size_t)groups * t->backend->element->block_bytes);
+    void      *inv = mg_keep_bytes(t, (size_t)groups * t->backend->scalar->block_bytes);
     mg_tensor *y = residual ? mg_result(t, x->rows, x->cols) : mg_result_cheap(t, x->rows, x->cols);
     if (!y || !inv) return NULL;
     mg_mat none = { 0 };

@@ -8,7 +8,7 @@ static void sum_back(mg_tape *t, mg_node *n) {
     bool   accumulate;
     mg_mat dx = mg_grad(t, n->in[0], &accumulate);
     if (!dx.data) return;
-    const mg_format *element = t->backend->element;
+    const mg_format *element = dx.format;
     int64_t          elements = dx.rows * dx.cols;
     size_t           bytes = (size_t)elements * element->block_bytes, mark, unused;
     mg_mat           zeros = { mg_work_begin(t, bytes, &mark), elements, 1, element, NULL };
@@ -26,7 +26,7 @@ static const mg_op op_sum = { "sum", sum_back, NULL };
 
 mg_tensor *mg_sum(mg_tape *t, mg_tensor *x, float scale) {
     if (!x) return NULL;
-    mg_tensor *y = mg_result(t, 1, 1);
+    mg_tensor *y = mg_result_scalars(t, 1, 1);
     if (!y) return NULL;
     t->backend->weighted_sum((mg_weighted_sum_args){ mg_mat_of(x), scale, y->data });
     MG_RECORD(t, &op_sum, y, x)->f[0] = scale;

@@ -38,8 +38,8 @@ SHARED(weighted_sum)
 SHARED(adamw)
 SHARED(square_sum)
 
-static size_t work_f32(int64_t n, int64_t i, int64_t o) { return mg_cpu_linear_work(n, i, o, false); }
-static size_t work_bf16(int64_t n, int64_t i, int64_t o) { return mg_cpu_linear_work(n, i, o, true); }
+static size_t work_f32(int64_t n, mg_mat w) { return mg_cpu_linear_work(n, w.cols, w.rows, false); }
+static size_t work_bf16(int64_t n, mg_mat w) { return mg_cpu_linear_work(n, w.cols, w.rows, true); }
 
 static const char *machine(void) {
     static char text[100];
@@ -50,6 +50,8 @@ static const char *machine(void) {
 const mg_backend mg_backend_cpu = {
     .name = "cpu",
     .element = &mg_format_f32,
+    .scalar = &mg_format_f32,
+    .device = &mg_device_host,
     .compute = "float32",
     .machine = machine,
     .steady_rows = MG_CPU_FEW_ROWS,
@@ -64,6 +66,8 @@ const mg_backend mg_backend_cpu = {
 const mg_backend mg_backend_cpu_bf16 = {
     .name = "cpu_bf16",
     .element = &mg_format_f32,
+    .scalar = &mg_format_f32,
+    .device = &mg_device_host,
     .compute = "bfloat16",
     .machine = machine,
     .steady_rows = MG_CPU_FEW_ROWS,
