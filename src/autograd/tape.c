@@ -93,17 +93,17 @@ void mg_tape_reset(mg_tape *t) {
     t->error_text = NULL;
 }
 
-/* Host and device read the same memory on the CPU; otherwise one copy a part. */
 static const int32_t *placed(mg_tape *t, const int32_t *from, int64_t n) {
-    const mg_device *d = t->mem->device;
-    if (d->host || !from || !n) return from;
+    if (!from || !n) return from;
     int32_t *to = mg_keep_bytes(t, (size_t)n * sizeof *to);
-    if (to && !t->mem->dry) d->put(to, from, (size_t)n * sizeof *to);
+    if (to && !t->mem->dry) t->mem->device->put(to, from, (size_t)n * sizeof *to);
     return to;
 }
 
 void mg_tape_batch(mg_tape *t, const mg_batch *b) {
     int64_t rows = mg_batch_rows(b);
+    t->batch = b;
+    if (t->mem->device->host) return; /* kernels read what the program reads */
     t->placed = *b;
     t->placed.q_start = placed(t, b->start, b->n_seq + 1);
     t->placed.ids = placed(t, b->ids, rows);

@@ -56,7 +56,7 @@ struct mg_cache;
 typedef struct mg_batch {
     int            n_seq;
     const int32_t *start;   /* [n_seq + 1] */
-    const int32_t *q_start; /* the same for kernels; callers leave it NULL */
+    const int32_t *q_start; /* the same where kernels read it; NULL: `start` itself */
     const int32_t *ids;     /* [rows] */
     const int32_t *pos;   /* [rows] position within the sequence */
     /* labelled rows: row label_row[i] must predict the token label[i] */
@@ -118,7 +118,8 @@ mg_status mg_tape_open(mg_tape *t, const mg_backend *b, mg_arena *mem, int cap_n
 void      mg_tape_close(mg_tape *t);
 void      mg_tape_reset(mg_tape *t); /* forget the step; all its tensors are gone */
 
-/* The batch of the step, after mg_tape_reset: its arrays are copied to the device, into the step's arena. */
+/* The batch of the step, after mg_tape_reset.  A device with memory of its own gets a copy of its arrays, in the
+ * step's arena; from then on the tape must not move. */
 void mg_tape_batch(mg_tape *t, const mg_batch *b);
 /* A scalar of the device, such as a loss; waits for it. */
 double mg_tape_read(const mg_tape *t, const mg_tensor *x);

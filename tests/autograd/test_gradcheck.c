@@ -343,7 +343,7 @@ static double worst_error(const op_case *c, const mg_backend *backend, int shape
     double  *gradient[LEAVES], worst = 0;
     mg_error err;
     p->r = random_of((uint64_t)shape + 1);
-    p->arena = (mg_arena){ .base = aligned_alloc(64, ARENA), .cap = ARENA, .hi = ARENA };
+    p->arena = (mg_arena){ .base = aligned_alloc(64, ARENA), .cap = ARENA, .hi = ARENA, .device = &mg_device_host };
     assert_ok(mg_tape_open(&p->tape, backend, &p->arena, 64, &err), err);
     p->choice = shape % c->choices;
     p->scale = (float)random_normal(&p->r) + 0.1f;

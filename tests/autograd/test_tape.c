@@ -288,7 +288,7 @@ static void a_dry_run_knows_the_peak(void **state) {
 
 static void run_in(size_t bytes, toy *m, const mg_backend *backend, const mg_batch *b, const mg_keep *keep,
                    const step *whole) {
-    mg_arena a = { .base = aligned_alloc(64, bytes + 64), .cap = bytes, .hi = bytes };
+    mg_arena a = { .base = aligned_alloc(64, bytes + 64), .cap = bytes, .hi = bytes, .device = &mg_device_host };
     memset(a.base + bytes, 0xa5, 64);
     mg_tape t = open_tape(backend, &a, b, keep);
     zero_gradients(m);

@@ -35,7 +35,7 @@ mg_tensor *mg_embed_onto(mg_tape *t, mg_tensor *x, mg_tensor *table, const int32
     mg_tensor *y = mg_result(t, x->rows, x->cols);
     if (!y) return NULL;
     if (!ids) {
-        mg_mat zeros = { mg_keep_bytes(t, (size_t)x->rows * t->backend->element->block_bytes), x->rows, 1, t->backend->element, NULL };
+        mg_mat zeros = { mg_keep_bytes(t, (size_t)x->rows * t->backend->scalar->block_bytes), x->rows, 1, t->backend->scalar, NULL };
         if (!zeros.data) return NULL;
         t->backend->fill((mg_fill_args){ zeros, 0 }); /* as integers these are zeros too */
         ids = zeros.data;

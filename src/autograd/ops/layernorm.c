@@ -35,7 +35,7 @@ static const mg_op op_layernorm = { "layernorm", layernorm_back, layernorm_redo 
 mg_tensor *mg_layernorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *b, float eps) {
     if (!x) return NULL;
     MG_ASSERT_EQ(x->cols, g->cols);
-    void      *stats = mg_keep_bytes(t, 2 * (size_t)x->rows * t->backend->element->block_bytes);
+    void      *stats = mg_keep_bytes(t, 2 * (size_t)x->rows * t->backend->scalar->block_bytes);
     mg_tensor *y = mg_result_cheap(t, x->rows, x->cols);
     if (!y || !stats) return NULL;
     forward(t, &(mg_node){ .out = y, .in = { x, g, b }, .saved = { stats }, .f = { eps } });
