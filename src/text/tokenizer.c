@@ -45,6 +45,7 @@ void tok_work_free(mg_tok_work *w) {
     free(w->symbol);
     free(w->heap);
     free(w->cache);
+    mg_mecab_close(w->mecab);
     free(w);
 }
 

@@ -1,8 +1,8 @@
 /* tokenizer.h -- text to token ids and back, exactly as Hugging Face tokenizers does.
  *
- * A tokenizer is described by an mg_tokenizer_spec, which three readers fill:
- * tokenizer.json (tokenizer_json.c), SentencePiece tokenizer.model
- * (tokenizer_spm.c) and GGUF metadata (format/gguf_tokenizer.c).  The kinds of
+ * A tokenizer is described by an mg_tokenizer_spec, which these readers fill:
+ * tokenizer.json (tokenizer_json.c), SentencePiece tokenizer.model (tokenizer_spm.c), BERT's vocab.txt
+ * (tokenizer_vocab_txt.c) and GGUF metadata (tokenizer_gguf.c, format/gguf_tokenizer.c).  The kinds of
  * model (byte-level BPE, SentencePiece BPE, ...) are rows of a table.
  * Authority where they differ: Hugging Face tokenizers 0.22. */
 #ifndef MG_TEXT_TOKENIZER_H
@@ -18,7 +18,7 @@ enum {
                                 such text is encoded as plain text (what a user typed) */
 };
 
-/* Read tokenizer.json, else tokenizer.model, from a Hugging Face model folder,
+/* Read tokenizer.json, else tokenizer.model, else BERT's vocab.txt, from a Hugging Face model folder,
  * with tokenizer_config.json / special_tokens_map.json beside it when present. */
 mg_status mg_tokenizer_open(mg_tokenizer **out, const char *folder, mg_error *err);
 mg_status mg_tokenizer_parse_json(mg_tokenizer **out, const char *text, size_t n, const char *name, mg_error *err);

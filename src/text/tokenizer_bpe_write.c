@@ -70,17 +70,10 @@ mg_status tok_bpe_write(const mg_tokenizer *t, mg_buf *out, mg_error *err) {
     write_string(out, "continuing_subword_prefix", m->prefix, m->prefix_len);
     write_string(out, "end_of_word_suffix", m->suffix, m->suffix_len);
     mg_buf_printf(
-        out, ",\n    \"fuse_unk\": %s,\n    \"byte_fallback\": %s,\n    \"ignore_merges\": %s,\n    \"vocab\": {",
+        out, ",\n    \"fuse_unk\": %s,\n    \"byte_fallback\": %s,\n    \"ignore_merges\": %s",
         m->fuse_unk ? "true" : "false", m->byte_fallback ? "true" : "false", m->ignore_merges ? "true" : "false");
-    const char *separator = "\n      ";
-    for (size_t id = 0; id < t->model_tokens; id++) {
-        if (!t->vocab.text[id] || t->outside[id]) continue;
-        mg_buf_str(out, separator);
-        mg_json_quote(out, t->vocab.text[id], t->vocab.len[id]);
-        mg_buf_printf(out, ": %zu", id);
-        separator = ",\n      ";
-    }
-    mg_buf_str(out, "\n    },\n    \"merges\": [");
+    tok_vocab_write(t, out);
+    mg_buf_str(out, ",\n    \"merges\": [");
     for (size_t i = 0; i < count; i++) {
         mg_buf_str(out, i ? ",\n      [" : "\n      [");
         mg_json_quote(out, t->vocab.text[list[i].left], t->vocab.len[list[i].left]);

@@ -312,8 +312,52 @@ static const tok_stage_row row_metaspace = { .type = "Metaspace",
                                              .parse = parse_metaspace,
                                              .feed = metaspace_feed };
 
+/* --- WordPiece --- */
+
+static mg_status parse_word_piece(tok_stage *s, yyjson_val *config, const char *name, mg_error *err) {
+    s->clean = tok_parse_bool(config, "cleanup", true);
+    return tok_parse_string(&s->pattern, &s->pattern_len, config, "prefix", name, err);
+}
+
+/* Blanks that English does not write, each of these after the other, as in Hugging Face tokenizers. */
+static bool clean_up(mg_buf *text) {
+    static const char *const rows[][2] = { { " .", "." },     { " ?", "?" },     { " !", "!" },       { " ,", "," },
+                                           { " ' ", "'" },    { " n't", "n't" }, { " 'm", "'m" },     { " do not", " don't" },
+                                           { " 's", "'s" },   { " 've", "'ve" }, { " 're", "'re" } };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        tok_stage s = { .pattern = (char *)rows[i][0],
+                        .pattern_len = strlen(rows[i][0]),
+                        .content = (char *)rows[i][1],
+                        .content_len = strlen(rows[i][1]) };
+        if (!memmem(text->data, text->len, s.pattern, s.pattern_len)) continue;
+        mg_buf changed = { 0 };
+        bool   ok = tok_replace(&s, NULL, text->data, text->len, &changed);
+        mg_buf_free(text);
+        *text = changed;
+        if (!ok) return false;
+    }
+    return true;
+}
+
+/* A token that does not continue a word has a blank before it. */
+FEED(word_piece_feed) {
+    decode_state *state = &d->state[stage];
+    mg_buf        out = { 0 };
+    bool          ok;
+    if (!whole_token(d, stage, &text, &n, edges, &ok)) return ok;
+    bool more = n >= s->pattern_len && !memcmp(text, s->pattern, s->pattern_len), begins = !state->count++;
+    size_t skip = more && !begins ? s->pattern_len : 0;
+    if (!more && !begins) mg_buf_char(&out, ' ');
+    mg_buf_add(&out, text + skip, n - skip);
+    ok = !out.failed && (!s->clean || clean_up(&out)) && feed_from(d, stage + 1, out.data, out.len, EDGE_BOTH);
+    mg_buf_free(&out);
+    return ok;
+}
+
+static const tok_stage_row row_word_piece = { .type = "WordPiece", .parse = parse_word_piece, .feed = word_piece_feed };
+
 const tok_stage_row *const tok_decoders[] = {
-    &row_byte_level, &row_byte_fallback, &row_fuse, &row_strip, &row_replace, &row_metaspace, NULL,
+    &row_byte_level, &row_byte_fallback, &row_fuse, &row_strip, &row_replace, &row_metaspace, &row_word_piece, NULL,
 };
 
 /* --- the public side --- */

@@ -144,13 +144,28 @@ static bool has_control_type(const mg_gguf_vocab *g, size_t id, int32_t type) {
 
 /* --- vocabulary --- */
 
-/* "   " becomes the same number of U+2581; NULL: it is no run of spaces (or memory is short). */
-static char *spell_spaces(const char *s, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (s[i] != ' ') return NULL;
-    char *text = n ? mg_calloc(n, 3) : NULL;
-    for (size_t i = 0; text && i < n; i++) memcpy(text + 3 * i, "\xe2\x96\x81", 3);
-    return text;
+/* How a token of the file is spelled in the tokenizer. */
+typedef void (*spelling)(const mg_gguf_vocab *g, size_t id, mg_buf *out);
+
+static void as_it_is(const mg_gguf_vocab *g, size_t id, mg_buf *out) {
+    mg_buf_add(out, g->token[id], g->token_len[id]);
+}
+
+/* A user's "   " becomes the same number of U+2581. */
+static void with_marks(const mg_gguf_vocab *g, size_t id, mg_buf *out) {
+    bool blank = has_control_type(g, id, TOK_GGUF_USER) && g->token_len[id];
+    for (size_t i = 0; i < g->token_len[id]; i++) blank &= g->token[id][i] == ' ';
+    if (!blank) as_it_is(g, id, out);
+    for (size_t i = 0; blank && i < g->token_len[id]; i++) mg_buf_str(out, TOK_SPACE_MARK);
+}
+
+/* U+2581 goes, and what lacks it continues a word, but for "[CLS]" and its like. */
+static void with_sharps(const mg_gguf_vocab *g, size_t id, mg_buf *out) {
+    const char *s = g->token[id];
+    size_t      n = g->token_len[id];
+    bool        bracketed = n > 1 && s[0] == '[' && s[n - 1] == ']', begins = n > 3 && !memcmp(s, TOK_SPACE_MARK, 3);
+    if (!bracketed && !begins) mg_buf_str(out, "##");
+    mg_buf_add(out, s + (begins ? 3 : 0), n - (begins ? 3 : 0));
 }
 
 /* Rows that pad the embedding are no tokens: "[PAD151935]". */
@@ -161,21 +176,22 @@ static bool is_padding(const mg_gguf_vocab *g, size_t id) {
            !memcmp(g->token[id], text, (size_t)n);
 }
 
-static mg_status fill_vocab(mg_tokenizer *t, const mg_gguf_vocab *g, bool spm, mg_error *err) {
+static mg_status fill_vocab(mg_tokenizer *t, const mg_gguf_vocab *g, spelling spell, bool drop_unused, mg_error *err) {
     size_t bytes = 0;
+    mg_buf text = { 0 };
     if (!g->n) return mg_fail(err, MG_FORMAT, "%s: the vocabulary is empty", t->name);
     for (size_t i = 0; i < g->n; i++)
         if (!mg_size_add(bytes, g->token_len[i], &bytes))
             return mg_fail(err, MG_FORMAT, "%s: tokens too long", t->name);
     mg_status st = tok_vocab_reserve(&t->vocab, g->n, bytes, t->name, err);
     for (size_t i = 0; i < g->n && !st; i++) {
-        if (is_padding(g, i) || (!spm && has_control_type(g, i, TOK_GGUF_UNUSED))) continue;
-        char *spaces =
-            spm && has_control_type(g, i, TOK_GGUF_USER) ? spell_spaces(g->token[i], g->token_len[i]) : NULL;
-        st = tok_vocab_add(&t->vocab, (int32_t)i, spaces ? spaces : g->token[i],
-                           spaces ? 3 * g->token_len[i] : g->token_len[i], t->name, err);
-        free(spaces);
+        if (is_padding(g, i) || (drop_unused && has_control_type(g, i, TOK_GGUF_UNUSED))) continue;
+        text.len = 0;
+        spell(g, i, &text);
+        st = text.failed ? tok_no_memory(t, err)
+                         : tok_vocab_add(&t->vocab, (int32_t)i, text.data ? text.data : "", text.len, t->name, err);
     }
+    mg_buf_free(&text);
     if (!st && !t->vocab.n) st = mg_fail(err, MG_FORMAT, "%s: the vocabulary is empty", t->name);
     t->model_tokens = t->vocab.n;
     t->outside = mg_calloc(t->vocab.n, 1);
@@ -278,6 +294,32 @@ static mg_status build_unigram(mg_tokenizer *t, const mg_gguf_vocab *g, bool *ad
     return st ? st : tok_set_spm_components(t, style, err);
 }
 
+static bool has_capitals(const mg_tokenizer *t) {
+    for (size_t id = 0; id < t->vocab.n; id++)
+        for (size_t i = 0; t->vocab.text[id] && t->vocab.text[id][0] != '[' && i < t->vocab.len[id]; i++)
+            if (t->vocab.text[id][i] >= 'A' && t->vocab.text[id][i] <= 'Z') return true;
+    return false;
+}
+
+/* The file does not say whether text is lower-cased: a vocabulary without capitals wants that. */
+static mg_status build_wordpiece(mg_tokenizer *t, const mg_gguf_vocab *g, bool *adds_bos, mg_error *err) {
+    mg_buf b = { 0 };
+    (void)g;
+    *adds_bos = true;
+    if (t->bos < 0) t->bos = mg_tokenizer_id(t, "[CLS]");
+    if (t->eos < 0) t->eos = mg_tokenizer_id(t, "[SEP]");
+    if (t->pad < 0) t->pad = mg_tokenizer_id(t, "[PAD]");
+    mg_status st = tok_wordpiece_over_vocab(t, t->unk >= 0 ? t->unk : mg_tokenizer_id(t, "[UNK]"), err);
+    mg_buf_printf(&b,
+                  "{\"normalizer\":{\"type\":\"BertNormalizer\",\"clean_text\":true,\"handle_chinese_chars\":true,"
+                  "\"strip_accents\":null,\"lowercase\":%s},\"pre_tokenizer\":{\"type\":\"BertPreTokenizer\"},"
+                  "\"decoder\":{\"type\":\"WordPiece\",\"prefix\":\"##\",\"cleanup\":true}}",
+                  has_capitals(t) ? "false" : "true");
+    if (!st) st = b.failed ? tok_no_memory(t, err) : tok_set_components_text(t, b.data, err);
+    mg_buf_free(&b);
+    return st;
+}
+
 /* Gemma 1 and 2: their tokenizer.json lists the merges in the order of ids. */
 static bool is_gemma2(const mg_tokenizer *t) {
     return t->vocab.n == 256000 && mg_tokenizer_id(t, "<start_of_turn>") == 106;
@@ -303,14 +345,17 @@ static mg_status build_spm(mg_tokenizer *t, const mg_gguf_vocab *g, bool *adds_b
 
 typedef struct {
     const char *model;
-    bool        spm;
+    spelling    spell;
+    bool        drop_unused; /* rows of that type are no tokens */
+    bool        adds_eos;    /* when the file does not say */
     mg_status (*build)(mg_tokenizer *t, const mg_gguf_vocab *g, bool *adds_bos, mg_error *err);
 } gguf_row;
 
 static const gguf_row gguf_rows[] = {
-    { "llama", true, build_spm },
-    { "gpt2", false, build_byte_level },
-    { "t5", true, build_unigram },
+    { "llama", with_marks, false, false, build_spm },
+    { "gpt2", as_it_is, true, false, build_byte_level },
+    { "t5", with_marks, false, false, build_unigram },
+    { "bert", with_sharps, false, true, build_wordpiece },
 };
 
 mg_status mg_tokenizer_from_gguf(mg_tokenizer **out, const mg_gguf_vocab *g, const char *name, mg_error *err) {
@@ -324,13 +369,13 @@ mg_status mg_tokenizer_from_gguf(mg_tokenizer **out, const mg_gguf_vocab *g, con
                        name, g->model);
     mg_tokenizer *t = tok_new(name);
     if (!t) return mg_fail(err, MG_NOMEM, "%s: no memory", name);
-    bool      bos = false;
-    mg_status st = fill_vocab(t, g, row->spm, err);
+    bool      bos = false, eos = g->add_eos > 0 || (g->add_eos < 0 && row->adds_eos);
+    mg_status st = fill_vocab(t, g, row->spell, row->drop_unused, err);
     if (!st) st = set_ids(t, g, err);
     if (!st) st = row->build(t, g, &bos, err);
     if (!st) st = add_tokens(t, g, err);
     if (g->add_bos >= 0) bos = g->add_bos;
-    if (!st) st = tok_set_bos_eos(t, bos ? t->bos : -1, g->add_eos > 0 ? t->eos : -1, err);
+    if (!st) st = tok_set_bos_eos(t, bos ? t->bos : -1, eos ? t->eos : -1, err);
     if (!st) st = tok_finish(t, err);
     if (st)
         mg_tokenizer_free(t);

@@ -14,6 +14,7 @@
 #define MG_TEXT_TOKENIZER_IMPL_H
 
 #include "base/json.h"
+#include "text/mecab.h"
 #include "text/regex.h"
 #include "text/tokenizer.h"
 #include "text/unicode.h"
@@ -113,6 +114,9 @@ typedef struct tok_stage {
     tok_behavior         behavior;
     mg_normal_form       form;
     bool                 invert, prefix, use_regex, left, right;
+    /* of BERT's normalizer and decoder, and of MeCab */
+    bool clean, chinese, accents, lower, single;
+    bool (*chars)(uint32_t c); /* with neither regex nor pattern: matches one of these */
     enum { TOK_PREPEND_ALWAYS, TOK_PREPEND_FIRST, TOK_PREPEND_NEVER } prepend;
     size_t               start, stop;
     struct tok_charsmap *charsmap; /* of "Precompiled" */
@@ -130,6 +134,7 @@ mg_status tok_chain_parse(tok_chain *c, const tok_stage_row *const *rows, const 
                           const char *what, const char *name, mg_error *err);
 void      tok_chain_free(tok_chain *c);
 extern const tok_stage_row *const tok_normalizers[], *const tok_pretokenizers[], *const tok_decoders[];
+extern const tok_stage_row        tok_row_mecab; /* tokenizer_mecab.c */
 
 /* Helpers of parse functions. */
 mg_status tok_parse_pattern(tok_stage *s, yyjson_val *config, const char *name, mg_error *err);
@@ -248,6 +253,7 @@ struct mg_tok_work {
     void               *symbol, *heap; /* the model's own, of the sizes below */
     size_t              cap_symbol, cap_heap;
     tok_cached         *cache; /* [TOK_CACHE_SLOTS] */
+    mg_mecab           *mecab; /* opened when a word is asked for */
     mg_tok_work        *next;
 };
 
@@ -267,6 +273,8 @@ mg_status tok_set_post(mg_tokenizer *t, yyjson_val *post, mg_error *err);
 mg_status tok_set_bos_eos(mg_tokenizer *t, int32_t bos, int32_t eos, mg_error *err);
 /* The vocabulary from a JSON object {"text": id}. */
 mg_status tok_vocab_parse(mg_tokenizer *t, yyjson_val *vocab, mg_error *err);
+/* Append it as the member "vocab" of an object, a comma before it. */
+void tok_vocab_write(const mg_tokenizer *t, mg_buf *out);
 /* Components from the text of a JSON object {"normalizer": .., "pre_tokenizer": .., "decoder": ..}. */
 mg_status tok_set_components_text(mg_tokenizer *t, const char *json, mg_error *err);
 /* The components of a SentencePiece model.  `prefix`: a space is put in front of the text; `legacy`:
@@ -283,6 +291,9 @@ typedef struct tok_spm_config {
 } tok_spm_config;
 mg_status tok_parse_spm(mg_tokenizer **out, const void *bytes, size_t n, tok_spm_config config, const char *name,
                         mg_error *err);
+/* vocab.txt of a BERT model; config: tokenizer_config.json or NULL. */
+mg_status tok_parse_vocab_txt(mg_tokenizer **out, const char *text, size_t n, yyjson_val *config, const char *name,
+                              mg_error *err);
 /* A buffer of at least n elements, contents kept. */
 bool tok_room(void **p, size_t *cap, size_t n, size_t size);
 /* Tries and flags; call last. */
@@ -318,6 +329,8 @@ mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, 
 /* The Unigram model; score as above. */
 mg_status tok_unigram_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool byte_fallback,
                                   mg_error *err);
+/* The WordPiece model with "##", over a filled vocabulary. */
+mg_status tok_wordpiece_over_vocab(mg_tokenizer *t, int32_t unk, mg_error *err);
 /* The byte-level BPE model from "left right" lines. */
 mg_status tok_bpe_from_merges(mg_tokenizer *t, const char *const *merge, const size_t *len, size_t n,
                               bool ignore_merges, mg_error *err);

@@ -35,13 +35,28 @@ mg_status tok_vocab_parse(mg_tokenizer *t, yyjson_val *vocab, mg_error *err) {
     return st;
 }
 
+void tok_vocab_write(const mg_tokenizer *t, mg_buf *out) {
+    const char *separator = "\n      ";
+    mg_buf_str(out, ",\n    \"vocab\": {");
+    for (size_t id = 0; id < t->model_tokens; id++) {
+        if (!t->vocab.text[id] || t->outside[id]) continue;
+        mg_buf_str(out, separator);
+        mg_json_quote(out, t->vocab.text[id], t->vocab.len[id]);
+        mg_buf_printf(out, ": %zu", id);
+        separator = ",\n      ";
+    }
+    mg_buf_str(out, "\n    }");
+}
+
 static mg_status parse_model(mg_tokenizer *t, yyjson_val *config, mg_error *err) {
     const char *type = yyjson_get_str(yyjson_obj_get(config, "type"));
-    /* files from before "type" was written: Unigram has a list of tokens, BPE has merges */
+    /* files from before "type" was written: Unigram has a list of tokens, BPE has merges,
+     * WordPiece a limit */
     if (!type)
-        type = yyjson_is_arr(yyjson_obj_get(config, "vocab")) ? "Unigram"
-               : yyjson_obj_get(config, "merges")             ? "BPE"
-                                                              : "";
+        type = yyjson_is_arr(yyjson_obj_get(config, "vocab"))                ? "Unigram"
+               : yyjson_obj_get(config, "merges")                            ? "BPE"
+               : yyjson_obj_get(config, "max_input_chars_per_word")          ? "WordPiece"
+                                                                             : "";
     const tok_model_row *row = tok_model_find(type);
     if (!row)
         return mg_fail(err, MG_UNSUPPORTED, "%s: the tokenizer model '%.60s' is not known here", t->name, type);

@@ -67,8 +67,20 @@ static const tok_stage_row row_nfkd = { .type = "NFKD", .parse = parse_form, .no
 
 /* --- Lowercase, StripAccents: a character becomes one or none --- */
 
+static bool is_ascii(const char *text, size_t n) {
+    unsigned char any = 0;
+    for (size_t i = 0; i < n; i++) any |= (unsigned char)text[i];
+    return any < 0x80;
+}
+
 NORMALIZE(lowercase) {
     (void)s, (void)w;
+    if (is_ascii(text, n)) {
+        size_t before = out->len;
+        mg_buf_add(out, text, n);
+        for (char *p = out->data + before; !out->failed && n--; p++) *p = (char)mg_char_lower((unsigned char)*p);
+        return !out->failed;
+    }
     for (size_t i = 0; i < n;) {
         uint32_t c;
         char     put[4];
@@ -94,6 +106,77 @@ NORMALIZE(strip_accents) {
 
 static const tok_stage_row row_lowercase = { .type = "Lowercase", .normalize = lowercase };
 static const tok_stage_row row_strip_accents = { .type = "StripAccents", .normalize = strip_accents };
+
+/* --- BertNormalizer --- */
+
+static mg_status parse_bert(tok_stage *s, yyjson_val *config, const char *name, mg_error *err) {
+    (void)name, (void)err;
+    s->clean = tok_parse_bool(config, "clean_text", true);
+    s->chinese = tok_parse_bool(config, "handle_chinese_chars", true);
+    s->lower = tok_parse_bool(config, "lowercase", true);
+    s->accents = tok_parse_bool(config, "strip_accents", s->lower); /* null: with lower case */
+    return MG_OK;
+}
+
+static bool bert_characters(const tok_stage *s, const char *text, size_t n, mg_buf *out) {
+    size_t from = 0; /* what stands behind it was not copied yet */
+    for (size_t i = 0, len; i < n; i += len) {
+        uint32_t c;
+        len = mg_utf8_next(text + i, n - i, &c);
+        if (c >= ' ' && c < 0x7f) continue;
+        bool gone = s->clean && (c == 0 || c == 0xfffd || mg_char_is_control(c));
+        bool space = s->clean && !gone && mg_char_is_space(c), apart = s->chinese && mg_char_is_chinese(c);
+        if (!gone && !space && !apart) continue;
+        mg_buf_add(out, text + from, i - from);
+        from = i + len;
+        if (space || apart) mg_buf_char(out, ' ');
+        if (apart) mg_buf_add(out, text + i, len);
+        if (apart) mg_buf_char(out, ' ');
+    }
+    mg_buf_add(out, text + from, n - from);
+    return !out->failed;
+}
+
+static bool remove_accents(const char *text, size_t n, mg_buf *out) {
+    mg_buf apart = { 0 };
+    bool   ok = mg_is_normalized(MG_NFD, text, n);
+    if (!ok) {
+        ok = mg_normalize(MG_NFD, text, n, &apart);
+        text = apart.data;
+        n = apart.len;
+    }
+    for (size_t i = 0, len; ok && i < n; i += len) {
+        uint32_t c;
+        len = mg_utf8_next(text + i, n - i, &c);
+        if (c < 0x300 || !mg_char_is_accent(c)) mg_buf_add(out, text + i, len);
+    }
+    mg_buf_free(&apart);
+    return ok && !out->failed;
+}
+
+NORMALIZE(bert) {
+    mg_buf a = { 0 }, b = { 0 };
+    bool   ok = true;
+    if (s->clean || s->chinese) {
+        ok = bert_characters(s, text, n, &a);
+        text = a.data ? a.data : "";
+        n = a.len;
+    }
+    if (ok && s->accents && !is_ascii(text, n)) {
+        ok = remove_accents(text, n, &b);
+        text = b.data ? b.data : "";
+        n = b.len;
+    }
+    if (ok && s->lower)
+        ok = lowercase(s, w, text, n, out);
+    else
+        mg_buf_add(out, text, n);
+    mg_buf_free(&a);
+    mg_buf_free(&b);
+    return ok && !out->failed;
+}
+
+static const tok_stage_row row_bert = { .type = "BertNormalizer", .parse = parse_bert, .normalize = bert };
 
 /* --- Strip --- */
 
@@ -145,5 +228,6 @@ static const tok_stage_row row_precompiled = { .type = "Precompiled",
 
 const tok_stage_row *const tok_normalizers[] = {
     &row_prepend,   &row_replace,       &row_nfc,   &row_nfd,         &row_nfkc, &row_nfkd,
-    &row_lowercase, &row_strip_accents, &row_strip, &row_precompiled, NULL,
+    &row_lowercase, &row_strip_accents, &row_strip, &row_bert,      &row_precompiled,
+    NULL,
 };

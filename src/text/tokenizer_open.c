@@ -1,8 +1,8 @@
 /* tokenizer_open.c -- the tokenizer of a Hugging Face model folder.
  *
- * tokenizer.json is the tokenizer; tokenizer_config.json and the older
- * special_tokens_map.json only name the special tokens (and, for a bare
- * tokenizer.model, say what is added to a text). */
+ * tokenizer.json is the tokenizer (or tokenizer.model, or vocab.txt); tokenizer_config.json and the older
+ * special_tokens_map.json only name the special tokens (and, for the
+ * other two, say what is added to a text). */
 #include "base/file.h"
 #include "text/tokenizer_impl.h"
 
@@ -53,21 +53,37 @@ static mg_status open_json(mg_tokenizer **out, const char *path, mg_error *err) 
     return st;
 }
 
+static mg_status open_vocab_txt(mg_tokenizer **out, const char *path, yyjson_val *config, mg_error *err) {
+    mg_buf    text = { 0 };
+    mg_status st = mg_read_file(&text, path, FILE_LIMIT, err);
+    if (!st) st = tok_parse_vocab_txt(out, text.data ? text.data : "", text.len, config, path, err);
+    mg_buf_free(&text);
+    return st;
+}
+
+/* transformers' class for Japanese words takes vocab.txt, whatever else is there. */
+static bool wants_vocab_txt(yyjson_val *config) {
+    return yyjson_equals_str(yyjson_obj_get(config, "tokenizer_class"), "BertJapaneseTokenizer");
+}
+
 mg_status mg_tokenizer_open(mg_tokenizer **out, const char *folder, mg_error *err) {
     mg_json       config = { 0 }, map = { 0 };
     mg_tokenizer *t = NULL;
     char         *json = mg_path_join(folder, "tokenizer.json"), *model = mg_path_join(folder, "tokenizer.model");
-    mg_status     st = json && model ? MG_OK : mg_fail(err, MG_NOMEM, "%s: no memory", folder);
+    char         *words = mg_path_join(folder, "vocab.txt");
+    mg_status     st = json && model && words ? MG_OK : mg_fail(err, MG_NOMEM, "%s: no memory", folder);
     if (!st) st = open_optional(&config, folder, "tokenizer_config.json", err);
     if (!st) st = open_optional(&map, folder, "special_tokens_map.json", err);
     if (st) goto done;
-    if (mg_is_file(json))
+    if (mg_is_file(words) && (wants_vocab_txt(config.root) || (!mg_is_file(json) && !mg_is_file(model))))
+        st = open_vocab_txt(&t, words, config.root, err);
+    else if (mg_is_file(json))
         st = open_json(&t, json, err);
     else if (mg_is_file(model))
         st = open_spm(&t, model, config.root, err);
     else
         st = mg_fail(err, MG_NOTFOUND,
-                     "%s: no tokenizer.json and no tokenizer.model; copy one of them from the base model", folder);
+                     "%s: no tokenizer.json, tokenizer.model or vocab.txt; copy it from the base model", folder);
     if (st) goto done;
     name_tokens(t, map.root);
     name_tokens(t, config.root); /* the newer file has the last word */
@@ -77,5 +93,6 @@ done:
     mg_json_free(&map);
     free(json);
     free(model);
+    free(words);
     return st;
 }

@@ -17,9 +17,22 @@ static mg_status limit_reached(const mg_tok_work *w) {
 
 /* --- Split: where the matches are, and what becomes of them --- */
 
+static mg_found find_char(bool (*is)(uint32_t c), const char *text, size_t n, size_t from, size_t *begin, size_t *end) {
+    uint32_t c;
+    for (size_t len; from < n; from += len) {
+        len = mg_utf8_next(text + from, n - from, &c);
+        if (!is(c)) continue;
+        *begin = from;
+        *end = from + len;
+        return MG_FOUND;
+    }
+    return MG_FOUND_NONE;
+}
+
 static mg_found find_match(const tok_stage *s, mg_tok_work *w, const char *text, size_t n, size_t from,
                            size_t *begin, size_t *end) {
     if (s->regex) return mg_regex_find(s->regex, w->regex, text, n, from, begin, end);
+    if (s->chars) return find_char(s->chars, text, n, from, begin, end);
     const char *hit = s->pattern_len ? memmem(text + from, n - from, s->pattern, s->pattern_len) : NULL;
     if (!hit) return MG_FOUND_NONE;
     *begin = (size_t)(hit - text);
@@ -174,8 +187,26 @@ static mg_status parse_whitespace_split(tok_stage *s, yyjson_val *config, const 
 }
 
 static mg_status parse_punctuation(tok_stage *s, yyjson_val *config, const char *name, mg_error *err) {
-    mg_status st = split_at(s, "[\\p{P}$+<=>^`|~]", TOK_ISOLATED, name, err);
-    return st || !yyjson_obj_get(config, "behavior") ? st : parse_behavior(s, config, name, err);
+    s->behavior = TOK_ISOLATED;
+    s->chars = mg_char_is_punct;
+    return yyjson_obj_get(config, "behavior") ? parse_behavior(s, config, name, err) : MG_OK;
+}
+
+/* White space goes, each punctuation mark stands alone. */
+static mg_status split_bert(const tok_stage *s, mg_tok_work *w, int stage, const char *text, size_t n, bool first) {
+    size_t    begin = 0, len;
+    mg_status st = MG_OK;
+    (void)s;
+    for (size_t i = 0; i < n && !st; i += len) {
+        uint32_t c;
+        len = mg_utf8_next(text + i, n - i, &c);
+        bool space = mg_char_is_space(c);
+        if (!space && !mg_char_is_punct(c)) continue;
+        st = hand_on(w, stage, text, begin, i, first);
+        if (!st && !space) st = hand_on(w, stage, text, i, i + len, first);
+        begin = i + len;
+    }
+    return st ? st : hand_on(w, stage, text, begin, n, first);
 }
 
 static mg_status parse_delimiter(tok_stage *s, yyjson_val *config, const char *name, mg_error *err) {
@@ -188,6 +219,7 @@ static const tok_stage_row row_whitespace_split = { .type = "WhitespaceSplit",
                                                     .parse = parse_whitespace_split,
                                                     .split = split };
 static const tok_stage_row row_punctuation = { .type = "Punctuation", .parse = parse_punctuation, .split = split };
+static const tok_stage_row row_bert = { .type = "BertPreTokenizer", .split = split_bert };
 static const tok_stage_row row_delimiter = { .type = "CharDelimiterSplit",
                                              .parse = parse_delimiter,
                                              .split = split };
@@ -341,6 +373,8 @@ const tok_stage_row *const tok_pretokenizers[] = {
     &row_whitespace,
     &row_whitespace_split,
     &row_punctuation,
+    &row_bert,
+    &tok_row_mecab,
     &row_delimiter,
     &row_byte_level,
     &row_metaspace,

@@ -118,6 +118,10 @@ size_t mg_utf8_open_tail(const char *s, size_t n) {
     return 0;
 }
 
+typedef struct {
+    uint32_t first, last;
+} code_range;
+
 bool mg_char_is_space(uint32_t c) {
     if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13);
     return c == 0x85 || c == 0xa0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200a) || c == 0x2028 || c == 0x2029 ||
@@ -127,6 +131,11 @@ bool mg_char_is_space(uint32_t c) {
 bool mg_char_is_mark(uint32_t c) {
     utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
     return k == UTF8PROC_CATEGORY_MN || k == UTF8PROC_CATEGORY_MC || k == UTF8PROC_CATEGORY_ME;
+}
+
+bool mg_char_is_cased(uint32_t c) {
+    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+    return k == UTF8PROC_CATEGORY_LU || k == UTF8PROC_CATEGORY_LL || k == UTF8PROC_CATEGORY_LT;
 }
 
 bool mg_char_is_word(uint32_t c) {
@@ -141,9 +150,70 @@ bool mg_char_is_word(uint32_t c) {
     return word[utf8proc_category((utf8proc_int32_t)c) & 31] || circled || c == 0x200c || c == 0x200d;
 }
 
+/* Capital letters of Unicode 16 and 17, which an older utf8proc does not know. */
+static const struct {
+    uint32_t first, last;
+    int32_t  step;
+} new_lower[] = {
+    { 0x1c89, 0x1c89, 1 },        { 0xa7cb, 0xa7cb, 0x264 - 0xa7cb }, { 0xa7cc, 0xa7cc, 1 },     { 0xa7ce, 0xa7ce, 1 },
+    { 0xa7d2, 0xa7d2, 1 },        { 0xa7d4, 0xa7d4, 1 },              { 0xa7da, 0xa7da, 1 },
+    { 0xa7dc, 0xa7dc, 0x19b - 0xa7dc }, { 0x10d50, 0x10d65, 0x20 },   { 0x16ea0, 0x16eb8, 0x1b },
+};
+
 uint32_t mg_char_lower(uint32_t c) {
     if (c < 0x80) return c >= 'A' && c <= 'Z' ? c + 32 : c;
+    for (size_t i = 0; c >= new_lower[0].first && i < sizeof new_lower / sizeof *new_lower; i++)
+        if (c >= new_lower[i].first && c <= new_lower[i].last) return c + (uint32_t)new_lower[i].step;
     return (uint32_t)utf8proc_tolower((utf8proc_int32_t)c);
+}
+
+/* --- as of Unicode 8 --- */
+
+static bool in_ranges(const code_range *r, size_t n, uint32_t c) {
+    size_t low = 0;
+    while (n > 1) { /* the last range that begins at or below c */
+        size_t half = n / 2;
+        if (r[low + half].first <= c) low += half;
+        n -= half;
+    }
+    return c >= r[low].first && c <= r[low].last;
+}
+
+static bool is_young(uint32_t c) {
+    static const code_range young[] = {
+#define YOUNG(first, last) { first, last },
+#include "text/unicode_young.def"
+#undef YOUNG
+    };
+    return c >= young[0].first && in_ranges(young, sizeof young / sizeof *young, c);
+}
+
+bool mg_char_is_control(uint32_t c) {
+    if (c < 0x7f) return c < 0x20 && c != '\t' && c != '\n' && c != '\r';
+    if (c < 0xa0) return true;
+    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+    return (k == UTF8PROC_CATEGORY_CF && !is_young(c)) || k == UTF8PROC_CATEGORY_CO;
+}
+
+/* U+1734 and U+1171E were Mn, U+166D and U+111C9 were Po. */
+bool mg_char_is_accent(uint32_t c) {
+    if (c < 0x300) return false;
+    if (c == 0x1734 || c == 0x1171e) return true;
+    return utf8proc_category((utf8proc_int32_t)c) == UTF8PROC_CATEGORY_MN && c != 0x111c9 && !is_young(c);
+}
+
+bool mg_char_is_punct(uint32_t c) {
+    if (c < 0x80) return (c > 0x20 && c < '0') || (c > '9' && c < 'A') || (c > 'Z' && c < 'a') || (c > 'z' && c < 0x7f);
+    if (c == 0x166d || c == 0x111c9) return true;
+    utf8proc_category_t k = utf8proc_category((utf8proc_int32_t)c);
+    return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO && !is_young(c);
+}
+
+bool mg_char_is_chinese(uint32_t c) {
+    static const code_range chinese[] = { { 0x3400, 0x4dbf },   { 0x4e00, 0x9fff },   { 0xf900, 0xfaff },
+                                          { 0x20000, 0x2a6df }, { 0x2a700, 0x2b81f }, { 0x2b920, 0x2ceaf },
+                                          { 0x2f800, 0x2fa1f } };
+    return c >= 0x3400 && in_ranges(chinese, sizeof chinese / sizeof *chinese, c);
 }
 
 /* Blocks whose precomposed letters are all their own normal form C: Latin with
@@ -177,17 +247,13 @@ bool mg_is_normalized(mg_normal_form form, const char *s, size_t n) {
     return true;
 }
 
-typedef struct {
-    uint32_t first, last;
-} late_range;
-
 /* Characters that did not exist when the reference's tables were made. */
-static const late_range late[] = {
+static const code_range late[] = {
 #define LATE(first, last) { first, last },
 #include "text/unicode_late.def"
 #undef LATE
 };
-static const late_range newest[] = {
+static const code_range newest[] = {
 #define NEW(first, last, kind) { first, last },
 #include "text/unicode_new.def"
 #undef NEW
@@ -202,7 +268,7 @@ static bool is_late(uint32_t c) {
     return false;
 }
 
-static bool normalize_part(mg_normal_form form, const char *s, size_t n, mg_buf *out) {
+bool mg_normalize_latest(mg_normal_form form, const char *s, size_t n, mg_buf *out) {
     static const int option[] = {
         [MG_NFC] = UTF8PROC_STABLE | UTF8PROC_COMPOSE,
         [MG_NFD] = UTF8PROC_STABLE | UTF8PROC_DECOMPOSE,
@@ -225,11 +291,11 @@ bool mg_normalize(mg_normal_form form, const char *s, size_t n, mg_buf *out) {
         uint32_t c;
         size_t   len = mg_utf8_next(s + i, n - i, &c);
         if (is_late(c)) { /* to the reference it is unassigned: nothing moves across it */
-            if (!normalize_part(form, s + from, i - from, out)) return false;
+            if (!mg_normalize_latest(form, s + from, i - from, out)) return false;
             mg_buf_add(out, s + i, len);
             from = i + len;
         }
         i += len;
     }
-    return normalize_part(form, s + from, n - from, out);
+    return mg_normalize_latest(form, s + from, n - from, out);
 }

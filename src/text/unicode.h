@@ -26,7 +26,14 @@ size_t mg_utf8_open_tail(const char *s, size_t n);
 bool     mg_char_is_space(uint32_t c); /* White_Space */
 bool     mg_char_is_word(uint32_t c);  /* \w: letters, marks, digits, connectors */
 bool     mg_char_is_mark(uint32_t c);  /* Mn, Mc, Me */
+bool     mg_char_is_cased(uint32_t c); /* Lu, Ll, Lt */
 uint32_t mg_char_lower(uint32_t c);    /* simple mapping */
+
+/* The next three as BERT's tokenizer in Hugging Face tokenizers has them: by the tables of Unicode 8. */
+bool mg_char_is_control(uint32_t c); /* Cc, Cf, Co, but for tab, newline and carriage return */
+bool mg_char_is_accent(uint32_t c);  /* Mn */
+bool mg_char_is_punct(uint32_t c);   /* P and the ASCII symbols */
+bool mg_char_is_chinese(uint32_t c); /* a CJK ideograph, by the ranges of BERT */
 
 typedef enum mg_normal_form { MG_NFC, MG_NFD, MG_NFKC, MG_NFKD } mg_normal_form;
 /* The forms are those of Unicode 9, as in the normalizers of Hugging Face tokenizers: characters
@@ -35,5 +42,7 @@ typedef enum mg_normal_form { MG_NFC, MG_NFD, MG_NFKC, MG_NFKD } mg_normal_form;
 bool mg_is_normalized(mg_normal_form form, const char *s, size_t n);
 /* Append s in the form; s is valid UTF-8.  False: no memory. */
 bool mg_normalize(mg_normal_form form, const char *s, size_t n, mg_buf *out);
+/* The same by the newest tables that there are. */
+bool mg_normalize_latest(mg_normal_form form, const char *s, size_t n, mg_buf *out);
 
 #endif

@@ -53,6 +53,12 @@ static inline void use_tokenizer(const mg_tokenizer *t) {
         if (mg_tokenizer_parse_json(&again, json.data, json.len, "again", &err)) abort();
         mg_tokenizer_free(again);
     }
+    mg_gguf_vocab v;
+    if (!mg_tokenizer_to_gguf(t, 0, &v, &err)) { /* so can GGUF metadata, or it is refused */
+        mg_tokenizer *again = NULL;
+        if (!mg_tokenizer_from_gguf(&again, &v, "again", &err)) mg_tokenizer_free(again);
+        mg_gguf_vocab_free(&v);
+    }
     mg_buf_free(&json);
     mg_ids_free(&ids);
 }
