@@ -11,13 +11,13 @@
 #ifndef MG_BACKEND_CUDA_CUDA_H
 #define MG_BACKEND_CUDA_CUDA_H
 
-#include "backend/backend.h"
-
 #include <cuda_runtime.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include "backend/backend.h" /* C names, mg_bug's too */
 
 extern cudaStream_t mg_cuda_stream;
 /* The formats of elements; the tables live in the program, the plugin gets their addresses when it is opened. */

@@ -1,0 +1,213 @@
+/* elements.cu -- kernels that treat each number alone: fill, add, gated activations, dropout, scaling.
+ *
+ * One thread for eight neighbours; what is left over at the end goes one by one.  All inputs of a place are
+ * read before anything is written there, so outputs may share an input's memory. */
+#include "backend/cuda/loss_scale.h"
+#include "backend/cuda/vec.h"
+
+enum { THREADS = 256 };
+
+template <int W, class Op> static __global__ void __launch_bounds__(THREADS) each(Op op, int64_t n) {
+    int64_t i = ((int64_t)blockIdx.x * THREADS + threadIdx.x) * W;
+    if (i + W <= n) op.template run<W>(i);
+    else
+        for (; i < n; i++) op.template run<1>(i);
+}
+
+template <int W, class Op> static void launch_each(Op op, int64_t n, const char *what) {
+    if (!n) return;
+    each<W, Op><<<mg_blocks(n, (int64_t)THREADS * W), THREADS, 0, mg_cuda_stream>>>(op, n);
+    MG_CUDA_LAUNCHED(what);
+}
+
+static int64_t count(mg_mat m) { return m.rows * m.cols; }
+
+/* ---- fill, add ---- */
+
+template <class V> struct fill_op {
+    V     y;
+    float value;
+    template <int W> __device__ void run(int64_t i) const {
+        float x[W];
+#pragma unroll
+        for (int k = 0; k < W; k++) x[k] = value;
+        y.put(i, x);
+    }
+};
+
+void mg_cuda_fill(mg_fill_args a) {
+    mg_with_views({ a.y }, true, [&](auto v, auto w) {
+        using V = decltype(v);
+        launch_each<decltype(w)::value>(fill_op<V>{ V::of(a.y), a.value }, count(a.y), "fill");
+    });
+}
+
+template <class V> struct add_op {
+    V     y, x;
+    float scale;
+    bool  accumulate;
+    template <int W> __device__ void run(int64_t i) const {
+        float p[W], q[W];
+        x.get(i, p);
+        if (accumulate) y.get(i, q);
+#pragma unroll
+        for (int k = 0; k < W; k++) p[k] = (accumulate ? q[k] : 0.0f) + scale * p[k];
+        y.put(i, p);
+    }
+};
+
+void mg_cuda_add(mg_add_args a) {
+    MG_ASSERT_EQ(count(a.y), count(a.x));
+    mg_with_views({ a.y, a.x }, true, [&](auto v, auto w) {
+        using V = decltype(v);
+        launch_each<decltype(w)::value>(add_op<V>{ V::of(a.y), V::of(a.x), a.scale, a.accumulate }, count(a.y), "add");
+    });
+}
+
+/* ---- gated activations ---- */
+
+/* f(z) and f'(z).  1 / (1 + e) is divided fast: two units in the last place, and 0 where e is huge. */
+static __device__ __forceinline__ float sigmoid(float z) { return __fdividef(1.0f, 1.0f + expf(-z)); }
+
+struct silu {
+    static __device__ __forceinline__ float at(float z, float *slope) {
+        float s = sigmoid(z);
+        *slope = s * (1.0f + z * (1.0f - s));
+        return z * s;
+    }
+};
+
+/* (1 + tanh u) / 2 is sigma(2u), without the cancellation at large negative u */
+struct gelu_tanh {
+    static __device__ __forceinline__ float at(float z, float *slope) {
+        const float root = 0.79788456080286535588f;
+        float       s = sigmoid(2.0f * root * (z + 0.044715f * z * z * z));
+        *slope = s + z * (2.0f * s * (1.0f - s)) * root * (1.0f + 3.0f * 0.044715f * z * z);
+        return z * s;
+    }
+};
+
+template <class V, class F> struct glu_op {
+    V y, gate, up;
+    template <int W> __device__ void run(int64_t i) const {
+        float g[W], u[W], slope;
+        gate.get(i, g);
+        up.get(i, u);
+#pragma unroll
+        for (int k = 0; k < W; k++) g[k] = F::at(g[k], &slope) * u[k];
+        y.put(i, g);
+    }
+};
+
+template <class F> static void glu(mg_glu_args a) {
+    mg_with_views({ a.y, a.gate, a.up }, true, [&](auto v, auto w) {
+        using V = decltype(v);
+        launch_each<decltype(w)::value>(glu_op<V, F>{ V::of(a.y), V::of(a.gate), V::of(a.up) }, count(a.y), "glu");
+    });
+}
+
+template <class V, class F> struct glu_back_op {
+    V dgate, dup, dy, gate, up;
+    template <int W> __device__ void run(int64_t i) const {
+        float g[W], u[W], d[W], slope;
+        gate.get(i, g);
+        up.get(i, u);
+        dy.get(i, d);
+#pragma unroll
+        for (int k = 0; k < W; k++) {
+            float f = F::at(g[k], &slope);
+            g[k] = d[k] * u[k] * slope;
+            u[k] = d[k] * f;
+        }
+        if (dgate) dgate.put(i, g);
+        if (dup) dup.put(i, u);
+    }
+};
+
+template <class F> static void glu_back(mg_glu_back_args a) {
+    mg_with_views({ a.dgate, a.dup, a.dy, a.gate, a.up }, true, [&](auto v, auto w) {
+        using V = decltype(v);
+        glu_back_op<V, F> op = { V::of(a.dgate), V::of(a.dup), V::of(a.dy), V::of(a.gate), V::of(a.up) };
+        launch_each<decltype(w)::value>(op, count(a.dy), "glu_back");
+    });
+}
+
+/* One row an activation, in the order of mg_activation. */
+static const struct {
+    void (*forward)(mg_glu_args a);
+    void (*back)(mg_glu_back_args a);
+} activations[] = { { glu<silu>, glu_back<silu> }, { glu<gelu_tanh>, glu_back<gelu_tanh> } };
+static_assert(MG_SILU == 0 && MG_GELU_TANH == 1, "rows of the table");
+
+void mg_cuda_glu(mg_glu_args a) { activations[a.kind].forward(a); }
+void mg_cuda_glu_back(mg_glu_back_args a) { activations[a.kind].back(a); }
+
+/* ---- dropout: the numbers of base/rng.h ---- */
+
+static __device__ __forceinline__ void philox(mg_rng r, uint64_t i, uint32_t (&c)[4]) {
+    c[0] = (uint32_t)i, c[1] = (uint32_t)(i >> 32), c[2] = (uint32_t)r.where, c[3] = (uint32_t)(r.where >> 32);
+    uint32_t k0 = (uint32_t)r.seed, k1 = (uint32_t)(r.seed >> 32);
+#pragma unroll
+    for (int round = 0; round < 10; round++) {
+        uint64_t a = (uint64_t)0xD2511F53u * c[0], b = (uint64_t)0xCD9E8D57u * c[2];
+        c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k0;
+        c[1] = (uint32_t)b;
+        c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k1;
+        c[3] = (uint32_t)a;
+        k0 += 0x9E3779B9u;
+        k1 += 0xBB67AE85u;
+    }
+}
+
+template <class V> struct dropout_op {
+    V      y, x;
+    float  p, keep; /* keep: 1 / (1 - p) */
+    mg_rng rng;
+    bool   accumulate;
+    template <int W> __device__ void run(int64_t i) const {
+        float    v[W], old[W];
+        uint32_t u[4];
+        x.get(i, v);
+        if (accumulate) y.get(i, old);
+#pragma unroll
+        for (int k = 0; k < W; k++) {
+            if (k % 4 == 0) philox(rng, (uint64_t)(i + k) / 4, u);
+            uint32_t bits = W > 1 ? u[k % 4] : (i & 2) ? ((i & 1) ? u[3] : u[2]) : ((i & 1) ? u[1] : u[0]);
+            bool     kept = (float)(bits >> 8) * 0x1p-24f >= p;
+            v[k] = (accumulate ? old[k] : 0.0f) + (kept ? v[k] * keep : 0.0f);
+        }
+        y.put(i, v);
+    }
+};
+
+void mg_cuda_dropout(mg_dropout_args a) {
+    MG_ASSERT_EQ(count(a.y), count(a.x));
+    float keep = (float)(1.0 / (1.0 - (double)a.p));
+    mg_with_views({ a.y, a.x }, true, [&](auto v, auto w) {
+        using V = decltype(v);
+        dropout_op<V> op = { V::of(a.y), V::of(a.x), a.p, keep, a.rng, a.accumulate };
+        launch_each<decltype(w)::value>(op, count(a.y), "dropout");
+    });
+}
+
+/* ---- a factor that only the device knows ---- */
+
+template <class V> struct scale_op {
+    V            x;
+    const float *factor;
+    bool         inverse;
+    template <int W> __device__ void run(int64_t i) const {
+        float v[W], f = inverse ? 1.0f / *factor : *factor;
+        x.get(i, v);
+#pragma unroll
+        for (int k = 0; k < W; k++) v[k] *= f;
+        x.put(i, v);
+    }
+};
+
+void mg_cuda_scale_by(mg_mat x, const float *factor, bool inverse) {
+    mg_with_views({ x }, true, [&](auto v, auto w) {
+        using V = decltype(v);
+        launch_each<decltype(w)::value>(scale_op<V>{ V::of(x), factor, inverse }, count(x), "scale_by");
+    });
+}
