@@ -87,14 +87,31 @@ struct gelu_tanh {
     }
 };
 
+/* z P(z), P the normal distribution */
+struct gelu {
+    static __device__ __forceinline__ float at(float z, float *slope) {
+        float p = 0.5f * erfcf(-z * 0.70710678118654752440f);
+        *slope = p + z * 0.39894228040143267794f * expf(-0.5f * z * z);
+        return z * p;
+    }
+};
+
+/* tanh' = 4 sigma(2z) sigma(-2z), exact where 1 - tanh^2 cancels */
+struct plain_tanh {
+    static __device__ __forceinline__ float at(float z, float *slope) {
+        *slope = 4.0f * sigmoid(2.0f * z) * sigmoid(-2.0f * z);
+        return tanhf(z);
+    }
+};
+
 template <class V, class F> struct glu_op {
     V y, gate, up;
     template <int W> __device__ void run(int64_t i) const {
         float g[W], u[W], slope;
         gate.get(i, g);
-        up.get(i, u);
+        if (up) up.get(i, u);
 #pragma unroll
-        for (int k = 0; k < W; k++) g[k] = F::at(g[k], &slope) * u[k];
+        for (int k = 0; k < W; k++) g[k] = F::at(g[k], &slope) * (up ? u[k] : 1.0f);
         y.put(i, g);
     }
 };
@@ -111,12 +128,12 @@ template <class V, class F> struct glu_back_op {
     template <int W> __device__ void run(int64_t i) const {
         float g[W], u[W], d[W], slope;
         gate.get(i, g);
-        up.get(i, u);
+        if (up) up.get(i, u);
         dy.get(i, d);
 #pragma unroll
         for (int k = 0; k < W; k++) {
             float f = F::at(g[k], &slope);
-            g[k] = d[k] * u[k] * slope;
+            g[k] = d[k] * (up ? u[k] : 1.0f) * slope;
             u[k] = d[k] * f;
         }
         if (dgate) dgate.put(i, g);
@@ -136,8 +153,11 @@ template <class F> static void glu_back(mg_glu_back_args a) {
 static const struct {
     void (*forward)(mg_glu_args a);
     void (*back)(mg_glu_back_args a);
-} activations[] = { { glu<silu>, glu_back<silu> }, { glu<gelu_tanh>, glu_back<gelu_tanh> } };
-static_assert(MG_SILU == 0 && MG_GELU_TANH == 1, "rows of the table");
+} activations[] = { { glu<silu>, glu_back<silu> },
+                    { glu<gelu_tanh>, glu_back<gelu_tanh> },
+                    { glu<gelu>, glu_back<gelu> },
+                    { glu<plain_tanh>, glu_back<plain_tanh> } };
+static_assert(MG_SILU == 0 && MG_GELU_TANH == 1 && MG_GELU == 2 && MG_TANH == 3, "rows of the table");
 
 void mg_cuda_glu(mg_glu_args a) { activations[a.kind].forward(a); }
 void mg_cuda_glu_back(mg_glu_back_args a) { activations[a.kind].back(a); }
@@ -187,6 +207,41 @@ void mg_cuda_dropout(mg_dropout_args a) {
         using V = decltype(v);
         dropout_op<V> op = { V::of(a.y), V::of(a.x), a.p, keep, a.rng, a.accumulate };
         launch_each<decltype(w)::value>(op, count(a.y), "dropout");
+    });
+}
+
+/* ---- columns of a fused product ---- */
+
+/* Places are counted over y: its row, its group and the column in that. */
+template <class V> struct columns_op {
+    V       y, x;
+    int64_t group, first;
+    int     n, row; /* columns of a group of y, of a row of y */
+    bool    back, accumulate;
+    template <int W> __device__ void run(int64_t i) const {
+        int64_t r = i / row, from;
+        int     c = (int)(i - r * row), g = c / n;
+        float   v[W], old[W];
+        from = (r * (row / n) + g) * group + first + (c - g * n);
+        if (back) y.get(i, v);
+        else x.get(from, v);
+        if (accumulate) {
+            x.get(from, old);
+#pragma unroll
+            for (int k = 0; k < W; k++) v[k] += old[k];
+        }
+        if (back) x.put(from, v);
+        else y.put(i, v);
+    }
+};
+
+void mg_cuda_columns(mg_columns_args a) {
+    int64_t groups = a.x.cols / a.group, n = a.y.cols / groups;
+    MG_ASSERT(a.x.cols % a.group == 0 && a.y.cols % groups == 0 && a.first + n <= a.group && a.y.rows == a.x.rows);
+    mg_with_views({ a.y, a.x }, n % 8 == 0 && a.group % 8 == 0 && a.first % 8 == 0, [&](auto v, auto w) {
+        using V = decltype(v);
+        columns_op<V> op = { V::of(a.y), V::of(a.x), a.group, a.first, (int)n, (int)a.y.cols, a.back, a.back && a.accumulate };
+        launch_each<decltype(w)::value>(op, count(a.y), "columns");
     });
 }
 

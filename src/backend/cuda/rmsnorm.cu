@@ -1,0 +1,133 @@
+/* rmsnorm.cu -- RMSNorm of groups of columns, forward and backward. */
+#include "backend/cuda/rows.h"
+#include "backend/cuda/sums.h"
+
+template <class V, int W, int K>
+static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
+    rmsnorm(V y, V x, V g, V residual, float *inv, float eps, int64_t groups, int64_t cols, int threads) {
+    __shared__ float shared[33];
+    int              lane = threadIdx.x % threads, steps = ROW_STEPS;
+    int64_t          group = (int64_t)blockIdx.x * (blockDim.x / threads) + threadIdx.x / threads, at = group * cols;
+    bool             there = group < groups;
+    piece<V, W, K>   p = { x, {} };
+    float            sum = 0, gain[W], add[W];
+    if (K && there)
+        PIECES(j, c) p.read(j, at + c);
+    if (there)
+        PIECES(j, c) {
+            float(&v)[W] = p.again(j, at + c);
+#pragma unroll
+            for (int k = 0; k < W; k++) sum += v[k] * v[k];
+        }
+    sum = mg_row_sum(sum, threads, shared);
+    if (!there) return;
+    float r = 1.0f / sqrtf(sum / (float)cols + eps);
+    if (lane == 0) inv[group] = r;
+    PIECES(j, c) {
+        float(&v)[W] = p.again(j, at + c);
+        g.get(c, gain);
+        if (residual) residual.get(at + c, add);
+#pragma unroll
+        for (int k = 0; k < W; k++) v[k] = v[k] * r * gain[k] + (residual ? add[k] : 0.0f);
+        y.put(at + c, v);
+    }
+}
+
+void mg_cuda_rmsnorm(mg_rmsnorm_args a) {
+    int64_t cols = a.g.cols, groups = a.x.rows * a.x.cols / cols;
+    if (!groups) return;
+    mg_with_views({ a.y, a.x, a.g, a.residual }, cols % 8 == 0, [&](auto v, auto w) {
+        using V = decltype(v);
+        constexpr int W = decltype(w)::value;
+        mg_with_kept(cols, W, [&](auto k) {
+            constexpr int K = decltype(k)::value;
+            row_plan      p = mg_plan_rows(cols, W, K);
+            rmsnorm<V, W, K><<<mg_blocks(groups, p.rows), p.block, 0, mg_cuda_stream>>>(
+                V::of(a.y), V::of(a.x), V::of(a.g), V::of(a.residual), (float *)a.inv, a.eps, groups, cols, p.threads);
+            MG_CUDA_LAUNCHED("rmsnorm");
+        });
+    });
+}
+
+/* ---- backward ----
+ *
+ * Blocks walk over rows, so that what a column's gain gets is summed in registers; the blocks' sums go to the
+ * work memory, [block][cols] floats, and are added up by a second launch. */
+
+template <class V, int W, int K>
+static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
+    rmsnorm_back(V dx, V dy, V x, V g, const float *inv, float *dg, bool accumulate, int64_t groups, int64_t cols, int threads) {
+    extern __shared__ float of_rows[]; /* [rows of the block][cols], when there are several */
+    __shared__ float        shared[33];
+    int                     lane = threadIdx.x % threads, rows = blockDim.x / threads;
+    int                     steps = ROW_STEPS;
+    float                   gain_sum[K ? K : 1][W], gain[W], old[W];
+    float                  *mine = dg + blockIdx.x * cols;
+    for (int j = 0; j < (K ? K : 1); j++)
+#pragma unroll
+        for (int k = 0; k < W; k++) gain_sum[j][k] = 0;
+    if (!K && dg)
+        PIECES(j, c)
+#pragma unroll
+    for (int k = 0; k < W; k++) mine[c + k] = 0;
+    for (int64_t first = (int64_t)blockIdx.x * rows; first < groups; first += (int64_t)gridDim.x * rows) {
+        int64_t        group = first + threadIdx.x / threads, at = group * cols;
+        bool           there = group < groups;
+        piece<V, W, K> px = { x, {} }, py = { dy, {} };
+        float          r = there ? inv[group] : 0, mean = 0;
+        if (K && there)
+            PIECES(j, c) {
+                px.read(j, at + c);
+                py.read(j, at + c);
+            }
+        if (there)
+            PIECES(j, c) {
+                float(&vx)[W] = px.again(j, at + c);
+                float(&vy)[W] = py.again(j, at + c);
+                g.get(c, gain);
+#pragma unroll
+                for (int k = 0; k < W; k++) mean += gain[k] * vy[k] * vx[k];
+            }
+        mean = mg_row_sum(mean, threads, shared) / (float)cols;
+        if (!there) continue;
+        float along = r * r * mean;
+        PIECES(j, c) {
+            float(&vx)[W] = px.again(j, at + c);
+            float(&vy)[W] = py.again(j, at + c);
+            g.get(c, gain);
+            if (accumulate) dx.get(at + c, old);
+#pragma unroll
+            for (int k = 0; k < W; k++) {
+                float through = vy[k] * vx[k] * r;
+                if (K) gain_sum[j][k] += through;
+                else if (dg) mine[c + k] += through;
+                vx[k] = r * (gain[k] * vy[k] - vx[k] * along) + (accumulate ? old[k] : 0.0f);
+            }
+            if (dx) dx.put(at + c, vx);
+        }
+    }
+    if (K && dg) mg_put_column_sums<W, K>(mine, gain_sum, of_rows, cols, threads);
+}
+
+void mg_cuda_rmsnorm_back(mg_rmsnorm_back_args a) {
+    int64_t cols = a.g.cols, groups = a.x.rows * a.x.cols / cols;
+    if (!groups || (!a.dx.data && !a.dg.data)) return;
+    unsigned blocks = 0;
+    mg_with_views({ a.dx, a.dy, a.x, a.g }, cols % 8 == 0, [&](auto v, auto w) {
+        using V = decltype(v);
+        constexpr int W = decltype(w)::value;
+        mg_with_kept(cols, W, [&](auto k) {
+            constexpr int K = decltype(k)::value;
+            row_plan      p = mg_plan_rows(cols, W, K);
+            blocks = mg_part_blocks(groups, p);
+            size_t bytes = K && p.rows > 1 && a.dg.data ? (size_t)p.rows * cols * sizeof(float) : 0;
+            rmsnorm_back<V, W, K><<<blocks, p.block, bytes, mg_cuda_stream>>>(
+                V::of(a.dx), V::of(a.dy), V::of(a.x), V::of(a.g), (const float *)a.inv,
+                a.dg.data ? (float *)a.work : nullptr, a.accumulate && a.dx.data, groups, cols, p.threads);
+            MG_CUDA_LAUNCHED("rmsnorm_back");
+        });
+    });
+    if (!a.dg.data) return;
+    mg_mat parts = { a.work, (int64_t)blocks, cols, mg_cuda_f32, nullptr };
+    mg_cuda_add_columns(a.dg, parts);
+}
