@@ -64,8 +64,7 @@ template <int W> static __device__ __forceinline__ void update(const adamw_array
         float x = g[k] * f.grad_scale;
         m[k] = f.beta1 * m[k] + f.rest1 * x;
         v[k] = f.beta2 * v[k] + f.rest2 * x * x;
-        p[k] -= f.keep * p[k];
-        p[k] -= f.step * m[k] / (sqrtf(v[k]) * f.root + f.eps);
+        p[k] -= f.keep * p[k] + f.step * m[k] / (sqrtf(v[k]) * f.root + f.eps);
         g[k] = 0;
     }
     a.p.put(i, p);

@@ -33,7 +33,8 @@ void mg_cuda_check(cudaError_t e, const char *what);
 #include "backend/kernels.def"
 #undef KERNEL
 
-/* Rows row0 .. row0+rows-1 of a weight in any storage format, as plain numbers of format `to` (f32, bf16, f16). */
+/* Rows row0 .. row0+rows-1 of a weight in any storage format, as plain numbers of format `to` (f32, bf16, f16).
+ * Quantised weights and what they are decoded to lie on 16 bytes. */
 void mg_cuda_decode(mg_mat w, int64_t row0, int64_t rows, void *to, const mg_format *to_format);
 
 size_t mg_cuda_attention_work(const mg_attention_shape *s, int64_t q_rows, bool back);

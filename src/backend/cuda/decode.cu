@@ -92,6 +92,7 @@ static decode_row rows[] = {
 void mg_cuda_decode(mg_mat w, int64_t row0, int64_t count, void *to, const mg_format *to_format) {
     decode_row *r = mg_row_of(rows, w.format);
     MG_ASSERT(r);
+    MG_ASSERT(mg_format_is_plain(w.format) || (mg_on16(w.data) && mg_on16(to)));
     if (count && w.cols) r->decode(w, row0 * w.cols, count * w.cols, to, to_format);
 }
 
@@ -99,6 +100,7 @@ void mg_cuda_embed(mg_embed_args a) {
     decode_row *r = mg_row_of(rows, a.w.format);
     MG_ASSERT(r);
     MG_ASSERT_EQ(a.y.cols, a.w.cols);
+    MG_ASSERT(mg_format_is_plain(a.w.format) || (mg_on16(a.w.data) && mg_on16(a.y.data)));
     if (a.y.rows) r->embed(a);
 }
 

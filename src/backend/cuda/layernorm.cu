@@ -67,7 +67,7 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
     __shared__ float        shared[33];
     int                     lane = threadIdx.x % threads, rows = blockDim.x / threads, steps = ROW_STEPS;
     float                   gain_sum[K ? K : 1][W], gain[W], old[W];
-    float                  *mine = dg + blockIdx.x * cols;
+    float                  *mine = dg + (K ? blockIdx.x : (int64_t)blockIdx.x * rows + threadIdx.x / threads) * cols;
     for (int j = 0; j < (K ? K : 1); j++)
 #pragma unroll
         for (int k = 0; k < W; k++) gain_sum[j][k] = 0;
@@ -119,7 +119,7 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
 
 void mg_cuda_layernorm_back(mg_layernorm_back_args a) {
     int64_t  cols = a.x.cols;
-    unsigned blocks = 0;
+    unsigned blocks = 0, parts = 0;
     if (!a.x.rows || (!a.dx.data && !a.dg.data)) return;
     mg_with_views({ a.dx, a.dy, a.x, a.g }, cols % 8 == 0, [&](auto v, auto w) {
         using V = decltype(v);
@@ -127,7 +127,8 @@ void mg_cuda_layernorm_back(mg_layernorm_back_args a) {
         mg_with_kept(cols, W, [&](auto k) {
             constexpr int K = decltype(k)::value;
             row_plan      p = mg_plan_rows(cols, W, K);
-            blocks = mg_part_blocks(a.x.rows, p);
+            blocks = mg_part_blocks(a.x.rows, p, K);
+            parts = K ? blocks : blocks * p.rows;
             size_t bytes = K && p.rows > 1 && a.dg.data ? (size_t)p.rows * cols * sizeof(float) : 0;
             layernorm_back<V, W, K><<<blocks, p.block, bytes, mg_cuda_stream>>>(
                 V::of(a.dx), V::of(a.dy), V::of(a.x), V::of(a.g), (const float *)a.stats,
@@ -136,6 +137,5 @@ void mg_cuda_layernorm_back(mg_layernorm_back_args a) {
         });
     });
     if (!a.dg.data) return;
-    mg_mat parts = { a.work, (int64_t)blocks, cols, mg_cuda_f32, nullptr };
-    mg_cuda_add_columns(a.dg, parts);
+    mg_cuda_add_columns(a.dg, mg_mat{ a.work, (int64_t)parts, cols, mg_cuda_f32, nullptr });
 }

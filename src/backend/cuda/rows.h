@@ -67,9 +67,11 @@ static __device__ void mg_put_column_sums(float *out, float (&sum)[K ? K : 1][W]
     }
 }
 
-/* Blocks of a kernel that leaves one row of column sums a block in work memory of ROW_PARTS rows of floats. */
-static inline unsigned mg_part_blocks(int64_t rows, row_plan p) {
-    int64_t want = mg_blocks(rows, p.rows), most = 4 * mg_cuda_sms < ROW_PARTS ? 4 * mg_cuda_sms : ROW_PARTS;
+/* Blocks of a kernel that leaves column sums in work memory of ROW_PARTS rows of floats: one row a block, or with
+ * K = 0, where the sums are not kept in registers, one row for each row that the block works on. */
+static inline unsigned mg_part_blocks(int64_t rows, row_plan p, int kept) {
+    int64_t want = mg_blocks(rows, p.rows), most = kept ? ROW_PARTS : ROW_PARTS / p.rows;
+    if (most > 4 * mg_cuda_sms) most = 4 * mg_cuda_sms;
     return (unsigned)(want < most ? want : most);
 }
 
