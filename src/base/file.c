@@ -1,6 +1,8 @@
 /* file.c -- files, read whole, mapped or replaced as one. */
 #include "base/file.h"
 
+#include "base/new_file.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -89,47 +91,13 @@ mg_status mg_sync_folder(const char *path, mg_error *err) {
     return bad ? mg_fail(err, MG_IO, "%s: fsync failed: %s", path, strerror(why)) : MG_OK;
 }
 
-static bool write_all(int fd, const char *bytes, size_t n) {
-    while (n) {
-        ssize_t k = write(fd, bytes, n);
-        if (k < 0 && errno == EINTR) continue;
-        if (k < 0) return false;
-        bytes += k;
-        n -= (size_t)k;
-    }
-    return true;
-}
-
 mg_status mg_replace_file(const char *path, const void *bytes, size_t n, mg_error *err) {
-    mg_buf temp = { 0 };
-    mg_buf_printf(&temp, "%s.tmp-%ld", path, (long)getpid());
-    if (temp.failed) return mg_fail(err, MG_NOMEM, "%s: no memory", path);
-    mg_status st = MG_OK;
-    int       fd = open(temp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        st = mg_fail(err, MG_IO, "%s: cannot be created: %s", temp.data, strerror(errno));
-        mg_buf_free(&temp);
-        return st;
-    }
-    bool ok = write_all(fd, bytes, n) && !fsync(fd);
-    int  why = errno;
-    if (close(fd) && ok) { /* a failed close can be the only news of a full disk */
-        ok = false;
-        why = errno;
-    }
-    if (ok && rename(temp.data, path)) {
-        ok = false;
-        why = errno;
-    }
-    if (!ok) {
-        unlink(temp.data);
-        st = mg_fail(err, MG_IO, "%s: cannot be written: %s", path, strerror(why));
-    } else {
-        char *slash = strrchr(temp.data, '/');
-        if (slash) *slash = 0;
-        st = mg_sync_folder(slash ? (slash == temp.data ? "/" : temp.data) : ".", err);
-    }
-    mg_buf_free(&temp);
+    mg_new_file f;
+    mg_status   st = mg_new_file_begin(&f, path, err);
+    if (st) return st;
+    st = mg_new_file_write(&f, bytes, n, err);
+    if (!st) st = mg_new_file_commit(&f, err);
+    mg_new_file_end(&f);
     return st;
 }
 

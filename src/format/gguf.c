@@ -552,6 +552,14 @@ double mg_gguf_item_float(const mg_gguf_value *v, uint64_t i) {
     return row->to_float ? row->to_float(v->bytes + i * row->size) : 0;
 }
 
+size_t mg_gguf_value_bytes(const mg_gguf_value *v) {
+    const uint8_t *p = v->bytes;
+    mg_gguf_string s;
+    if (v->item != MG_GGUF_STRING) return (size_t)v->count * kinds[v->item].size;
+    for (uint64_t i = 0; i < v->count; i++) p = string_at(p, &s);
+    return (size_t)(p - v->bytes);
+}
+
 void mg_gguf_strings(const mg_gguf_value *v, mg_gguf_string *out) {
     const uint8_t *p = v->bytes;
     MG_ASSERT(v->item == MG_GGUF_STRING);

@@ -61,6 +61,8 @@ bool mg_gguf_str(const mg_gguf *g, const char *key, mg_gguf_string *out);
 /* Element i of an array value; the kinds as above. */
 int64_t        mg_gguf_item_int(const mg_gguf_value *v, uint64_t i);
 double         mg_gguf_item_float(const mg_gguf_value *v, uint64_t i);
+/* How many bytes v->bytes has. */
+size_t         mg_gguf_value_bytes(const mg_gguf_value *v);
 /* All strings of an array at once (they have no fixed width): out has v->count entries. */
 void           mg_gguf_strings(const mg_gguf_value *v, mg_gguf_string *out);
 

@@ -13,8 +13,6 @@
 #include "base/file.h"
 #include "base/json.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,7 +25,6 @@ enum {
     NAME_LIMIT = 512,
     TENSOR_LIMIT = 1000000,
     DATA_ALIGN = 8,
-    WRITE_STEP = 1 << 30, /* bytes a write() may be given: Linux cuts off at 2^31 */
 };
 
 struct mg_st_private {
@@ -325,68 +322,32 @@ static mg_status check_written(const char *path, const mg_buf *header, const mg_
     return st;
 }
 
-static bool write_all(int fd, const void *bytes, size_t n) {
-    const char *p = bytes;
-    while (n) {
-        ssize_t k = write(fd, p, n < WRITE_STEP ? n : WRITE_STEP);
-        if (k < 0 && errno == EINTR) continue;
-        if (k == 0) errno = EIO; /* never for a file, but a stale errno would lie */
-        if (k <= 0) return false;
-        p += k;
-        n -= (size_t)k;
-    }
-    return true;
-}
-
-/* Temporary file, data, fsync, rename, fsync of the folder; what mg_replace_file does, without
- * a second copy of the data in memory. */
-static mg_status write_file(const char *path, const mg_buf *header, const mg_st_entry *sorted, size_t n,
-                            mg_error *err) {
+static mg_status write_file(mg_new_file *f, const mg_buf *header, const mg_st_entry *sorted, size_t n, mg_st_source source,
+                            void *context, mg_error *err) {
     uint64_t  length = header->len;
-    mg_status st = MG_OK;
-    mg_buf    temp = { 0 };
-    mg_buf_printf(&temp, "%s.tmp-%ld", path, (long)getpid());
-    if (temp.failed) return mg_fail(err, MG_NOMEM, "%s: no memory", path);
-    int fd = open(temp.data, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        st = mg_fail(err, MG_IO, "%s: cannot be created: %s", temp.data, strerror(errno));
-        goto done;
+    mg_status st = mg_new_file_write(f, &length, sizeof length, err);
+    if (!st) st = mg_new_file_write(f, header->data, header->len, err);
+    for (size_t i = 0; !st && i < n; i++) {
+        uint64_t begin = f->bytes;
+        if (!sorted[i].bytes) continue;
+        st = sorted[i].data ? mg_new_file_write(f, sorted[i].data, sorted[i].bytes, err) : source(context, &sorted[i], f, err);
+        MG_ASSERT(st || f->bytes - begin == sorted[i].bytes);
     }
-    bool ok = write_all(fd, &length, sizeof length) && write_all(fd, header->data, header->len);
-    for (size_t i = 0; ok && i < n; i++) ok = write_all(fd, sorted[i].data, sorted[i].bytes);
-    ok = ok && !fsync(fd);
-    int why = errno;
-    if (close(fd) && ok) { /* a failed close can be the only news of a full disk */
-        ok = false;
-        why = errno;
-    }
-    if (ok && rename(temp.data, path)) {
-        ok = false;
-        why = errno;
-    }
-    if (!ok) {
-        unlink(temp.data);
-        st = mg_fail(err, MG_IO, "%s: cannot be written: %s", path, strerror(why));
-        goto done;
-    }
-    char *slash = strrchr(temp.data, '/');
-    if (slash) slash[slash == temp.data] = 0; /* keep the slash of "/file" */
-    st = mg_sync_folder(slash ? temp.data : ".", err);
-done:
-    mg_buf_free(&temp);
     return st;
 }
 
-mg_status mg_safetensors_save(const char *path, const mg_st_entry *entries, size_t n, const char *const *metadata,
-                              mg_error *err) {
+mg_status mg_safetensors_stream(const char *path, const mg_st_entry *entries, size_t n, const char *const *metadata,
+                                mg_st_source source, void *context, mg_error *err) {
     mg_status    st = MG_OK;
     mg_buf       header = { 0 };
+    mg_new_file  f = { .fd = -1 };
     mg_st_entry *sorted = mg_calloc(n, sizeof *sorted);
     if (!sorted) return mg_fail(err, MG_NOMEM, "%s: no memory for %zu tensors", path, n);
     for (size_t i = 0; i < n; i++) {
         sorted[i] = entries[i];
         MG_ASSERT(entries[i].n_dims >= 0 && entries[i].n_dims <= MG_SAFETENSORS_RANK);
         MG_ASSERT(mg_st_dtype_size(entries[i].dtype));
+        MG_ASSERT(entries[i].data || source || !entries[i].bytes);
     }
     if (n) qsort(sorted, n, sizeof *sorted, by_size_and_name);
     write_header(&header, sorted, n, metadata);
@@ -394,8 +355,16 @@ mg_status mg_safetensors_save(const char *path, const mg_st_entry *entries, size
         st = mg_fail(err, MG_NOMEM, "%s: no memory for the header", path);
     else
         st = check_written(path, &header, sorted, n, err);
-    if (!st) st = write_file(path, &header, sorted, n, err);
+    if (!st) st = mg_new_file_begin(&f, path, err);
+    if (!st) st = write_file(&f, &header, sorted, n, source, context, err);
+    if (!st) st = mg_new_file_commit(&f, err);
+    mg_new_file_end(&f);
     mg_buf_free(&header);
     free(sorted);
     return st;
+}
+
+mg_status mg_safetensors_save(const char *path, const mg_st_entry *entries, size_t n, const char *const *metadata,
+                              mg_error *err) {
+    return mg_safetensors_stream(path, entries, n, metadata, NULL, NULL, err);
 }

@@ -6,6 +6,7 @@
 #define MG_FORMAT_SAFETENSORS_H
 
 #include "base/mem.h"
+#include "base/new_file.h"
 
 enum { MG_SAFETENSORS_RANK = 8 };
 
@@ -36,6 +37,12 @@ const char *mg_safetensors_meta(const mg_safetensors *f, const char *key);
  * to 8) with metadata pairs {key, value, ..., NULL}, atomically. */
 mg_status mg_safetensors_save(const char *path, const mg_st_entry *entries, size_t n,
                               const char *const *metadata, mg_error *err);
+
+/* The same for entries whose data is not in memory (NULL): `source` writes e->bytes bytes of such an entry to `out`, tensor
+ * after tensor. */
+typedef mg_status (*mg_st_source)(void *context, const mg_st_entry *e, mg_new_file *out, mg_error *err);
+mg_status mg_safetensors_stream(const char *path, const mg_st_entry *entries, size_t n, const char *const *metadata,
+                                mg_st_source source, void *context, mg_error *err);
 
 /* How many bytes an element of `dtype` takes; 0: unknown dtype. */
 size_t mg_st_dtype_size(const char *dtype);

@@ -44,7 +44,8 @@ typedef struct mg_weight_row {
 
 typedef struct mg_arch {
     const char          *name;                        /* "llama" */
-    const char          *hf_types[4], *gguf_archs[4]; /* NULL ends */
+    const char          *hf_types[4], *gguf_archs[4]; /* NULL ends; the first is what is written */
+    const char          *hf_class;                    /* of transformers: "LlamaForCausalLM" */
     const mg_weight_row *weights;                     /* role 0 and hf NULL ends */
     bool                 norms_plus_one;              /* also the final norm */
     /* What config files of this architecture leave out or mean differently. */

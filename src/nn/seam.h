@@ -36,6 +36,9 @@ typedef struct mg_hook_kind {
     mg_tensor *(*attend)(mg_tape *t, const mg_hook *h, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg_attention_kind kind,
                          int layer);
     mg_tensor *(*residual)(mg_tape *t, const mg_hook *h, mg_tensor *branch);
+    /* Turn rows first .. first+n-1 of the layer's weight, w [n,I], into those with which the layer alone computes what
+     * it computes with the hook (dropout aside).  Called from several threads.  NULL: no weight can say it. */
+    void (*merge)(const mg_hook *h, const mg_linear *l, float *w, int64_t first, int64_t n);
 } mg_hook_kind;
 
 enum { MG_HOOK_PARAMS = 4 };

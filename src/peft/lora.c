@@ -13,7 +13,20 @@ static mg_tensor *apply(mg_tape *t, const mg_hook *h, const mg_linear *l, mg_ten
     return mg_lora(t, y, x, h->p[0], h->p[1], h->scale, h->dropout, stream);
 }
 
-static const mg_hook_kind hook_lora = { .name = "lora", .additive = true, .apply = apply };
+/* W + s B A */
+static void merge(const mg_hook *h, const mg_linear *l, float *w, int64_t first, int64_t n) {
+    const mg_tensor *a = h->p[0], *b = h->p[1];
+    const float     *down = a->data, *up = b->data;
+    MG_ASSERT_EQ(a->cols, l->w->cols);
+    for (int64_t row = 0; row < n; row++, w += a->cols)
+        for (int64_t k = 0; k < a->rows; k++) {
+            const float *from = down + k * a->cols;
+            float        by = h->scale * up[(first + row) * b->cols + k];
+            for (int64_t i = 0; i < a->cols; i++) w[i] += by * from[i];
+        }
+}
+
+static const mg_hook_kind hook_lora = { .name = "lora", .additive = true, .apply = apply, .merge = merge };
 
 static mg_status attach(const mg_adapter_config *c, mg_linear *l, mg_hook *h, mg_params *p, mg_error *err) {
     char name[160];

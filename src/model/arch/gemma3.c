@@ -70,6 +70,6 @@ static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
 static double embedding_scale(const mg_config *c) { return sqrt((double)c->dim); }
 
 const mg_arch mg_arch_gemma3 = {
-    .name = "gemma3", .hf_types = { "gemma3_text", "gemma3" }, .gguf_archs = { "gemma3" }, .weights = weights,
+    .name = "gemma3", .hf_class = "Gemma3ForCausalLM", .hf_types = { "gemma3_text", "gemma3" }, .gguf_archs = { "gemma3" }, .weights = weights,
     .norms_plus_one = true, .adjust = adjust, .embedding_scale = embedding_scale, .block = block,
 };

@@ -54,6 +54,6 @@ static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
 }
 
 const mg_arch mg_arch_llama = {
-    .name = "llama", .hf_types = { "llama" }, .gguf_archs = { "llama" }, .weights = weights, .adjust = adjust,
+    .name = "llama", .hf_class = "LlamaForCausalLM", .hf_types = { "llama" }, .gguf_archs = { "llama" }, .weights = weights, .adjust = adjust,
     .block = mg_llama_block,
 };

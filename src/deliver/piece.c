@@ -1,0 +1,223 @@
+/* piece.c -- the list of a model's tensors, and the stream of rows.
+ *
+ * What does not change (same format, no adapter) is copied as bytes, so that lossless ways there and back
+ * are equal bit for bit. */
+#include "deliver/piece.h"
+
+#include "base/thread.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { PART_NUMBERS = 1 << 20 }; /* decoded at a time: 4 MiB */
+static const float F16_MOST = 65504;
+
+/* ---- the list ---- */
+
+static mg_piece *add(mg_pieces *p, const mg_tensor *x, int layer) {
+    if (!MG_GROW(p->item, p->cap, p->n + 1)) return NULL;
+    mg_piece *made = &p->item[p->n++];
+    *made = (mg_piece){ .n_dims = x->rows == 1 ? 1 : 2, .rows = x->rows, .cols = x->cols, .from = x->format, .data = x->data,
+                        .side = x->side, .layer = layer };
+    return made;
+}
+
+/* Patterns are those of the architecture's own table. */
+static void name_it(mg_piece *p, const char *pattern, int layer, const char *end) {
+    char full[128];
+    snprintf(full, sizeof full, "%s%s", pattern, end);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+    snprintf(p->name, sizeof p->name, full, layer);
+#pragma GCC diagnostic pop
+}
+
+static const mg_hook *active(const mg_hook *h) {
+    while (h && h->off) h = h->next;
+    return h;
+}
+
+static mg_status check_linear(const mg_linear *l, mg_error *err) {
+    for (const mg_hook *h = active(l->hooks); h; h = active(h->next))
+        if (!h->kind->merge)
+            return mg_fail(err, MG_UNSUPPORTED, "%s: its adapter (%s) cannot be merged into a weight; export the adapter by itself",
+                           l->name, h->kind->name);
+    return MG_OK;
+}
+
+/* Everything that hangs on the model must find a place in the file: nothing is left out in silence. */
+static mg_status check_hooks(const mg_model *m, mg_error *err) {
+    const mg_net *net = &m->net;
+    mg_status     st = check_linear(&m->head, err);
+    for (size_t i = 0; i < net->n_linear && !st; i++) st = check_linear(net->linear[i], err);
+    if (!st && m->head.w == m->embed && active(m->head.hooks))
+        st = mg_fail(err, MG_UNSUPPORTED,
+                     "the head has an adapter, but its weight is that of the embedding, which would change with it: no file of "
+                     "this model can hold that; train without the head, or keep the adapter as it is");
+    const mg_hook *other = active(net->embed_hooks);
+    for (int i = 0; i < net->layers && !other; i++) other = active(net->attend_hooks[i]);
+    for (int i = 0; i < net->layers * MG_SITES && !other; i++) other = active(net->residual_hooks[i]);
+    if (!st && other)
+        st = mg_fail(err, MG_UNSUPPORTED, "a part of the adapter (%s) is no change of a weight and cannot be merged; export the adapter by itself",
+                     other->kind->name);
+    return st;
+}
+
+static bool add_linear(mg_pieces *p, const mg_model *m, const mg_weight_row *row, int layer, bool gguf) {
+    const mg_linear *l = (const void *)((const char *)&m->layer[layer] + row->field);
+    if (!l->w) return true;
+    int64_t   hd = gguf && row->flags & MG_WEIGHT_INTERLEAVED ? m->c.hd : 0;
+    mg_piece *w = add(p, l->w, layer);
+    if (!w) return false;
+    name_it(w, gguf ? row->gguf : row->hf, layer, ".weight");
+    w->n_dims = 2;
+    w->linear = l;
+    w->role = row->role;
+    w->hd = hd;
+    if (!l->bias) return true;
+    mg_piece *b = add(p, l->bias, layer);
+    if (!b) return false;
+    name_it(b, gguf ? row->gguf_bias : row->hf_bias, layer, "");
+    if (hd) {
+        b->rows = b->cols;
+        b->cols = 1;
+        b->hd = hd;
+    }
+    return true;
+}
+
+static bool add_row(mg_pieces *p, const mg_model *m, const mg_weight_row *row, int layer, bool gguf) {
+    if (row->role) return add_linear(p, m, row, layer, gguf);
+    const mg_tensor *x = *(mg_tensor *const *)(const void *)((const char *)&m->layer[layer] + row->field);
+    if (!x) return true;
+    mg_piece *v = add(p, x, layer);
+    if (!v) return false;
+    name_it(v, gguf ? row->gguf : row->hf, layer, ".weight");
+    v->offset = row->flags & MG_WEIGHT_PLUS_ONE && !gguf ? -1.0f : 0.0f;
+    return true;
+}
+
+static bool add_end(mg_pieces *p, const mg_tensor *x, const char *name, bool matrix, float offset) {
+    mg_piece *made = add(p, x, -1);
+    if (!made) return false;
+    name_it(made, name, 0, ".weight");
+    made->n_dims = matrix ? 2 : 1;
+    made->offset = offset;
+    return true;
+}
+
+mg_status mg_pieces_list(mg_pieces *out, const mg_model *m, bool gguf, mg_error *err) {
+    mg_pieces p = { 0 };
+    mg_status st = check_hooks(m, err);
+    if (st) return st;
+    bool ok = add_end(&p, m->embed, gguf ? "token_embd" : "model.embed_tokens", true, 0);
+    for (int i = 0; ok && i < m->c.layers; i++)
+        for (const mg_weight_row *row = m->arch->weights; ok && row->hf; row++) ok = add_row(&p, m, row, i, gguf);
+    ok = ok && add_end(&p, m->norm, gguf ? "output_norm" : "model.norm", false, m->arch->norms_plus_one && !gguf ? -1.0f : 0.0f);
+    if (m->head.w != m->embed) {
+        ok = ok && add_end(&p, m->head.w, gguf ? "output" : "lm_head", true, 0);
+        if (ok) p.item[p.n - 1].linear = &m->head;
+    }
+    if (!ok) {
+        mg_pieces_free(&p);
+        return mg_fail(err, MG_NOMEM, "no memory for a list of tensors");
+    }
+    *out = p;
+    return MG_OK;
+}
+
+void mg_pieces_free(mg_pieces *p) {
+    free(p->item);
+    *p = (mg_pieces){ 0 };
+}
+
+/* ---- rows ---- */
+
+bool mg_piece_is_merged(const mg_piece *p) { return p->linear && active(p->linear->hooks); }
+
+int64_t mg_piece_row(const mg_piece *p, int64_t row) {
+    if (!p->hd) return row;
+    int64_t i = row % p->hd;
+    return row - i + (i % 2 ? p->hd / 2 : 0) + i / 2;
+}
+
+size_t mg_piece_bytes(const mg_piece *p) {
+    size_t bytes = 0;
+    MG_ASSERT(mg_format_bytes(p->format, p->rows * p->cols, &bytes)); /* it lies in memory or in a mapped file */
+    return bytes;
+}
+
+typedef struct {
+    const mg_piece *p;
+    int64_t         first;
+    float          *plain;   /* [rows of the part, cols] */
+    char           *encoded;
+    size_t          row_bytes;
+    bool            as_is;
+    atomic_bool     not_finite, too_large;
+} part;
+
+static void make_row(part *c, int64_t row) {
+    const mg_piece *p = c->p;
+    int64_t         from = mg_piece_row(p, c->first + row);
+    char           *to = c->encoded + (size_t)row * c->row_bytes;
+    float          *x = c->plain + row * p->cols;
+    if (c->as_is) {
+        memcpy(to, (const char *)p->data + (size_t)from * c->row_bytes, c->row_bytes);
+        return;
+    }
+    p->from->decode(x, p->data, p->side, from * p->cols, p->cols);
+    for (const mg_hook *h = p->linear ? active(p->linear->hooks) : NULL; h; h = active(h->next))
+        h->kind->merge(h, p->linear, x, from, 1);
+    float most = 0, sum = 0;
+    for (int64_t i = 0; i < p->cols; i++) {
+        x[i] += p->offset;
+        most = fabsf(x[i]) > most ? fabsf(x[i]) : most;
+        sum += x[i] - x[i]; /* 0, or NaN when one is not finite */
+    }
+    if (!(sum == 0)) atomic_store(&c->not_finite, true);
+    if (p->format != &mg_format_f32 && p->format != &mg_format_bf16 && most > F16_MOST) atomic_store(&c->too_large, true);
+    p->format->encode(to, x, p->cols);
+}
+
+static void make_rows(void *context, int64_t begin, int64_t end, int thread) {
+    (void)thread;
+    for (int64_t r = begin; r < end; r++) make_row(context, r);
+}
+
+static mg_status write_part(part *c, int64_t rows, mg_new_file *out, mg_piece_progress *progress, mg_error *err) {
+    mg_parallel(rows, 1 + 4096 / c->p->cols, make_rows, c);
+    if (atomic_load(&c->not_finite))
+        return mg_fail(err, MG_DATA, "'%s' would hold a number that is not finite; was the training's loss finite?", c->p->name);
+    if (atomic_load(&c->too_large))
+        return mg_fail(err, MG_DATA, "'%s' holds numbers beyond 65504, which %s cannot; write bf16 or f32 instead", c->p->name,
+                       c->p->format->name);
+    mg_status st = mg_new_file_write(out, c->encoded, (size_t)rows * c->row_bytes, err);
+    if (st || !progress) return st;
+    progress->done += (size_t)rows * c->row_bytes;
+    if (progress->go_on && !progress->go_on(progress->context, progress->done, progress->total))
+        return mg_fail(err, MG_STOPPED, "stopped; nothing was written to %s", out->path);
+    return MG_OK;
+}
+
+mg_status mg_piece_write(const mg_piece *p, mg_new_file *out, mg_piece_progress *progress, mg_error *err) {
+    int64_t   rows = PART_NUMBERS / p->cols;
+    part      c = { .p = p };
+    mg_status st = MG_OK;
+    if (rows < 1) rows = 1;
+    if (rows > p->rows) rows = p->rows;
+    c.as_is = p->format == p->from && !mg_piece_is_merged(p) && p->offset == 0;
+    MG_ASSERT(c.as_is || p->format->encode);
+    MG_ASSERT(mg_format_bytes(p->format, p->cols, &c.row_bytes));
+    c.plain = c.as_is ? NULL : mg_calloc((size_t)rows, (size_t)p->cols * sizeof(float));
+    c.encoded = mg_calloc((size_t)rows, c.row_bytes);
+    if (!c.encoded || (!c.as_is && !c.plain)) st = mg_fail(err, MG_NOMEM, "%s: no memory for rows of '%s'", out->path, p->name);
+    for (; !st && c.first < p->rows; c.first += rows)
+        st = write_part(&c, p->rows - c.first < rows ? p->rows - c.first : rows, out, progress, err);
+    free(c.plain);
+    free(c.encoded);
+    return st;
+}
