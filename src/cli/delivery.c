@@ -102,7 +102,7 @@ static mg_status open_written(work *w, mg_bundle *after, mg_error *err) {
 
 static mg_status open_lora(work *w, mg_bundle *after, mg_error *err) {
     mg_status st = mg_bundle_open(after, w->paths.model, &w->training, w->paths.chat_template, err);
-    return st ? st : mg_gguf_lora_load(after, &w->before.adapter->c, w->file.temp, err);
+    return st ? st : mg_gguf_lora_load(after, &w->before.adapter->c, w->file.temp, w->backend, err);
 }
 
 static const target targets[] = {
@@ -162,7 +162,7 @@ static mg_status open_model(work *w, mg_error *err) {
     mg_threads_start((int)w->o->model.threads);
     w->backend = mg_backend_find("cpu");
     if (!st) st = mg_bundle_load(&w->before, &w->training, err);
-    if (!st && w->paths.adapter) st = mg_bundle_adapt(&w->before, w->paths.adapter, err);
+    if (!st && w->paths.adapter) st = mg_bundle_adapt(&w->before, w->paths.adapter, w->backend, err);
     return st;
 }
 

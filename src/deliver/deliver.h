@@ -29,6 +29,6 @@ mg_status mg_deliver_gguf_lora(const mg_delivery *d, mg_new_file *out, const mg_
 
 /* Hook such a file into a bundle without an adapter; `c` says which layers and rank it must have.  MG_SELFCHECK: it has others.
  * The bundle is closed as usual, after a failure, too. */
-mg_status mg_gguf_lora_load(mg_bundle *b, const mg_adapter_config *c, const char *path, mg_error *err);
+mg_status mg_gguf_lora_load(mg_bundle *b, const mg_adapter_config *c, const char *path, const mg_backend *backend, mg_error *err);
 
 #endif

@@ -108,7 +108,7 @@ static mg_status fill(mg_tensor *x, const mg_piece *w, const char *end, bool row
     return MG_OK;
 }
 
-mg_status mg_gguf_lora_load(mg_bundle *b, const mg_adapter_config *c, const char *path, mg_error *err) {
+mg_status mg_gguf_lora_load(mg_bundle *b, const mg_adapter_config *c, const char *path, const mg_backend *backend, mg_error *err) {
     mg_gguf  *g = NULL;
     mg_pieces weights = { 0 };
     double    alpha = 0;
@@ -116,7 +116,7 @@ mg_status mg_gguf_lora_load(mg_bundle *b, const mg_adapter_config *c, const char
     mg_status st = mg_gguf_open(&g, path, err);
     if (!st && !mg_gguf_float(g, "adapter.lora.alpha", &alpha)) st = mg_fail(err, MG_SELFCHECK, "%s: has no adapter.lora.alpha", path);
     if (!st) st = mg_adapter_attach(&b->adapter, c, &b->model->net, &b->params, err);
-    if (!st) st = mg_params_seal(&b->params, &mg_format_f32, err);
+    if (!st) st = mg_params_seal(&b->params, backend, err);
     if (!st) st = mg_pieces_list(&weights, b->model, true, err);
     for (size_t i = 0; !st && i < weights.n; i++)
         for (mg_hook *h = weights.item[i].linear ? weights.item[i].linear->hooks : NULL; !st && h; h = h->next) {
