@@ -30,19 +30,18 @@ typedef struct {
 
 /* --- ranks --- */
 
-static uint64_t pair_hash(int32_t left, int32_t right) {
-    uint64_t h = ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) * 0x9e3779b97f4a7c15u;
-    return h ^ h >> 29;
+/* Most neighbours are no pair of the list: the bits, which the second-level cache holds, say so without a look at
+ * the table, which it does not. */
+static inline uint64_t maybe_bit(const tok_bpe *m, int32_t left, int32_t right) {
+    return tok_bpe_pair_hash(left, right) >> 24 & (4 * m->pairs - 1);
 }
 
-tok_pair *tok_bpe_find_pair(const tok_bpe *m, int32_t left, int32_t right) {
-    for (size_t i = pair_hash(left, right) & (m->pairs - 1);; i = (i + 1) & (m->pairs - 1)) {
-        tok_pair *s = &m->pair[i];
-        if (s->left < 0 || (s->left == left && s->right == right)) return s;
-    }
+static inline bool is_no_pair(const tok_bpe *m, int32_t left, int32_t right) {
+    uint64_t bit = maybe_bit(m, left, right);
+    return !(m->maybe[bit / 64] >> bit % 64 & 1);
 }
 
-static tok_pair_key no_pair(void) { return (tok_pair_key){ UINT64_MAX, UINT32_MAX, -1 }; }
+static inline tok_pair_key no_pair(void) { return (tok_pair_key){ UINT64_MAX, UINT32_MAX, -1 }; }
 
 tok_pair_key tok_bpe_scored_key(const tok_bpe *m, const char *word, const tok_symbol *l, const tok_symbol *r) {
     const tok_vocab *v = m->vocab;
@@ -57,11 +56,12 @@ tok_pair_key tok_bpe_scored_key(const tok_bpe *m, const char *word, const tok_sy
     return (tok_pair_key){ score | lengths, (uint32_t)id, id };
 }
 
-static tok_pair_key key_of(const tok_bpe *m, const char *word, const tok_symbol *l, const tok_symbol *r) {
+static inline tok_pair_key key_of(const tok_bpe *m, const char *word, const tok_symbol *l, const tok_symbol *r) {
     if (!m->pair) {
         tok_pair_key key = tok_bpe_scored_key(m, word, l, r);
         return key.merged >= 0 && m->special[key.merged] ? no_pair() : key;
     }
+    if (is_no_pair(m, l->id, r->id)) return no_pair();
     const tok_pair *s = tok_bpe_find_pair(m, l->id, r->id);
     return s->left < 0 || s->merged < 0 ? no_pair() : (tok_pair_key){ s->rank, 0, s->merged };
 }
@@ -250,6 +250,7 @@ static size_t cut(const void *model, const char *word, size_t n) {
 static void free_bpe(void *model) {
     tok_bpe *m = model;
     free(m->pair);
+    free(m->maybe);
     free(m->order);
     free(m->chars);
     free(m->special);
@@ -335,7 +336,8 @@ static mg_status reserve_pairs(tok_bpe *m, const mg_tokenizer *t, size_t n, mg_e
     if (n > UINT32_MAX / 4) return mg_fail(err, MG_FORMAT, "%s: %zu merges are too many", t->name, n);
     for (m->pairs = 64; m->pairs < 2 * n;) m->pairs *= 2;
     m->pair = mg_calloc(m->pairs, sizeof *m->pair);
-    if (!m->pair) return tok_no_memory(t, err);
+    m->maybe = mg_calloc(m->pairs / 16, sizeof *m->maybe);
+    if (!m->pair || !m->maybe) return tok_no_memory(t, err);
     memset(m->pair, 0xff, m->pairs * sizeof *m->pair);
     m->n_merges = n;
     return MG_OK;
@@ -354,6 +356,8 @@ static mg_status add_merge(tok_bpe *m, const mg_tokenizer *t, size_t rank, const
     if (merged < 0)
         return mg_fail(err, MG_FORMAT, "%s: merge %zu, '%.*s' and '%.*s', is about text that is no token", t->name,
                        rank, (int)(ln < 80 ? ln : 80), l, (int)(rn < 80 ? rn : 80), r);
+    uint64_t bit = maybe_bit(m, left, right);
+    m->maybe[bit / 64] |= (uint64_t)1 << bit % 64;
     *tok_bpe_find_pair(m, left, right) =
         (tok_pair){ left, right, (uint32_t)rank, merged }; /* the last of equals counts */
     note_glue(m, merged);

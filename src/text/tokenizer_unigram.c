@@ -3,10 +3,9 @@
  * Kudo, "Subword regularization" (arXiv 1804.10959); Viterbi over byte positions
  * with the sums in double precision, as in Hugging Face tokenizers.  A character
  * that no token covers costs ten below the worst token and becomes its
- * bytes, or the unknown token.  Candidates are looked up by hash, and no longer than
- * the longest token that begins with the same two bytes. */
+ * bytes, or the unknown token.  A walk through the trie finds the candidates. */
 #include "text/tokenizer_charsmap.h"
-#include "text/tokenizer_impl.h"
+#include "text/tokenizer_trie.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -19,22 +18,17 @@ typedef struct {
     const tok_vocab *vocab;
     double          *score; /* [n] by id; ids from n on are added tokens, not the model's */
     size_t           n;
-    uint8_t         *special;
+    tok_walk         walk; /* of the tokens that text may become */
     double           worst;
     int32_t          unk;
     bool             byte_fallback;
     int32_t          byte_id[256];
-    uint16_t         longest[65536]; /* of tokens with these first two bytes */
 } unigram;
 
 typedef struct {
     double  score;
     int32_t id, begin; /* begin -1: not reached */
 } node;
-
-static unsigned two_bytes(const char *s, size_t n) {
-    return (unsigned)(uint8_t)s[0] << 8 | (n > 1 ? (uint8_t)s[1] : 0);
-}
 
 static void reach(node *to, double score, int32_t id, size_t begin) {
     if (to->begin < 0 || score > to->score) *to = (node){ score, id, (int32_t)begin };
@@ -44,15 +38,15 @@ static bool find_path(const unigram *m, node *path, const char *word, size_t n) 
     for (size_t i = 0; i <= n; i++) path[i] = (node){ 0, -1, -1 };
     for (size_t i = 0, len; i < n; i += len) {
         len = mg_utf8_width(word[i]);
-        bool   single = false;
-        size_t most = m->longest[two_bytes(word + i, n - i)], alone = m->longest[(unsigned)(uint8_t)word[i] << 8];
-        if (len == 1 && alone > most) most = alone;
-        if (most > n - i) most = n - i;
-        for (size_t k = len; k <= most; k += i + k < n ? mg_utf8_width(word[i + k]) : 1) {
-            int32_t id = tok_vocab_find(m->vocab, word + i, k);
-            if (id < 0 || (size_t)id >= m->n || m->special[id]) continue;
-            reach(&path[i + k], path[i].score + m->score[id], id, i);
-            single |= k == len;
+        bool single = false;
+        for (size_t k = i, at = 0; k < n; k++) {
+            int32_t next = tok_walk_next(&m->walk, (int32_t)at, (uint8_t)word[k]);
+            if (next < 0) break;
+            at = (size_t)next;
+            int32_t id = m->walk.step[at].id;
+            if (id < 0) continue;
+            reach(&path[k + 1], path[i].score + m->score[id], id, i);
+            single |= k + 1 == i + len;
         }
         if (single) continue;
         if (m->unk < 0) return false;
@@ -104,16 +98,13 @@ static mg_status encode(const void *model, mg_tok_work *w, const char *word, siz
 static void free_unigram(void *model) {
     unigram *m = model;
     free(m->score);
-    free(m->special);
+    tok_walk_free(&m->walk);
     free(m);
 }
 
 static mg_status forbid(mg_tokenizer *t, const uint8_t *special, mg_error *err) {
     unigram *m = t->model;
-    m->special = mg_calloc(t->vocab.n, 1);
-    if (!m->special) return tok_no_memory(t, err);
-    memcpy(m->special, special, t->vocab.n);
-    return MG_OK;
+    return tok_walk_build(&m->walk, &t->vocab, m->n, special) ? MG_OK : tok_no_memory(t, err);
 }
 
 /* The model over a filled vocabulary; scores are set by the caller, then finish(). */
@@ -143,8 +134,6 @@ static mg_status finish(mg_tokenizer *t, unigram *m, mg_error *err) {
             return mg_fail(err, MG_FORMAT, "%s: the score of token %zu is not a finite number", t->name, id);
         if (!s || !t->vocab.len[id]) continue;
         if (m->score[id] < m->worst) m->worst = m->score[id];
-        uint16_t *longest = &m->longest[two_bytes(s, t->vocab.len[id])];
-        if (t->vocab.len[id] > *longest) *longest = (uint16_t)t->vocab.len[id];
     }
     return MG_OK;
 }
