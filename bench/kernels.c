@@ -226,7 +226,7 @@ static void generation(const mg_backend *b, const model *m, int n_seq, int keys)
 static void heads(const mg_backend *b, const model *m, int64_t n) {
     mg_mat   h = matrix(n, m->d), w = weight("q8_0", m->v, m->d), dh = matrix(n, m->d), none = { 0 };
     int32_t *row = memory((size_t)n * 4), *target = memory((size_t)n * 4);
-    void    *work = memory(b->logprob_work(n, m->d, m->v, true)), *logp = memory((size_t)n * 4), *lse = memory((size_t)n * 4);
+    void    *work = memory(b->logprob_work(n, (mg_mat){ .rows = m->v, .cols = m->d }, true)), *logp = memory((size_t)n * 4), *lse = memory((size_t)n * 4);
     char     text[64];
     for (int64_t i = 0; i < n; i++) row[i] = (int32_t)i, target[i] = (int32_t)(i * 37 % m->v);
     double flops = 2.0 * (double)(n * m->d * m->v);
@@ -276,7 +276,8 @@ static void optimizer(const mg_backend *b, int64_t n) {
     for (int64_t i = 0; i < n; i++) ((float *)v.data)[i] = 1;
     snprintf(text, sizeof text, "%.1f M numbers", 1e-6 * (double)n);
     MEASURE(adamw, text, 0, 28.0 * (double)n,
-            { p.data, m.data, v.data, g.data, n, 1e-4f, 0.9f, 0.999f, 1e-8f, 0.01f, 1, 0.5, 0.5 });
+            { .p = p.data, .m = m.data, .v = v.data, .grad = g.data, .n = n, .lr = 1e-4f, .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f,
+              .decay = 0.01f, .grad_scale = 1, .c1 = 0.5, .c2 = 0.5 });
     MEASURE(square_sum, text, 0, 4.0 * (double)n, { g.data, n, &sum });
     drop(p), drop(m), drop(v), drop(g);
 }

@@ -1,7 +1,7 @@
 /* step.c -- the time and memory of one LoRA step, beside shared/peers/cpu_peer.py.
  *
  *     step MODEL [--dtype fp32|bf16] [--T 512] [--B 1] [--steps 8] [--labels 1.0] [--rank 16] [--keep all|linear|none]
- *          [--nf4] [--ids FILE] [--losses FILE] [--profile yes]
+ *          [--nf4] [--ids FILE] [--losses FILE] [--profile yes] [--device cuda] [--adapter DIR] [--save-adapter DIR]
  *
  * The same work as the peer's: random ids (or int32 rows from a file), the last `labels` part of each row trained, LoRA on
  * all linear layers with alpha = 2 r, AdamW at 1e-4, clipping at 1.  Prints the median of the steps after the first two. */
@@ -41,6 +41,7 @@ static struct { const char *name; double seconds; long calls; } spent[KERNELS] =
     static void timed_##x(mg_##x##_args a) {                                                               \
         double t = now();                                                                                  \
         timed->x(a);                                                                                       \
+        if (!timed->device->host) timed->device->status(NULL); /* waits for it */                          \
         spent[KERNEL_##x].seconds += now() - t;                                                            \
         spent[KERNEL_##x].calls++;                                                                         \
     }
@@ -97,11 +98,14 @@ int main(int argc, char **argv) {
     double      labels = atof(option(argc, argv, "--labels", "1"));
     const char *dtype = option(argc, argv, "--dtype", "fp32"), *keep = option(argc, argv, "--keep", "linear");
     const char *ids_file = option(argc, argv, "--ids", NULL), *losses = option(argc, argv, "--losses", NULL);
-    const mg_backend *backend = mg_backend_find(!strcmp(dtype, "bf16") ? "cpu_bf16" : option(argc, argv, "--backend", "cpu"));
+    const char *number = !strcmp(dtype, "bf16") ? "bfloat16" : !strcmp(dtype, "fp16") ? "float16" : "float32";
+    const mg_backend *backend;
     mg_error          err;
-    if (!backend) return fprintf(stderr, "this CPU has no %s\n", dtype), 5;
-    mg_threads_start(atoi(option(argc, argv, "--threads", "0")));
 #define OK(call) do { if (call) { fprintf(stderr, "%s\n", err.text); return 1; } } while (0)
+    OK(mg_backend_open(&backend, option(argc, argv, "--device", "cpu"), number, &err));
+    mg_threads_start(atoi(option(argc, argv, "--threads", "0")));
+    const mg_device *device = backend->device;
+    size_t           at_first = device->available();
     bool profile = option(argc, argv, "--profile", NULL);
     if (profile) backend = with_timers(backend);
     mg_buf file = { 0 };
@@ -117,11 +121,14 @@ int main(int argc, char **argv) {
     mg_adapter       *adapter;
     mg_adapter_config c = { .method = mg_method_find("lora"), .r = rank, .alpha = (float)(2 * rank), .targets = "all-linear" };
     OK(mg_adapter_attach(&adapter, &c, &m->net, &params, &err));
-    OK(mg_params_seal(&params, &mg_backend_cpu, &err));
+    OK(mg_params_seal(&params, backend, &err));
     OK(mg_params_add_moments(&params, &err));
     mg_adapter_init(adapter, 0);
     const char *start = option(argc, argv, "--adapter", NULL);
     if (start) OK(mg_adapter_load(adapter, start, &err));
+    const char *save = option(argc, argv, "--save-adapter", NULL);
+    if (save) OK(mg_adapter_save(adapter, save, &err));
+    OK(mg_model_place(m, backend, &err));
 
     mg_packed        packed = { 0 };
     const mg_sample *list[64];
@@ -145,7 +152,7 @@ int main(int argc, char **argv) {
         if (!s) {
             int nodes;
             arena = mg_plan_arena(m, backend, policy, one_batch, &packed.batch, &nodes);
-            OK(mg_arena_open(&mem, &mg_device_host, arena, false, &err));
+            OK(mg_arena_open(&mem, device, arena, false, &err));
             OK(mg_tape_open(&tape, backend, &mem, nodes, &err));
             tape.keep = policy;
         }
@@ -169,7 +176,7 @@ int main(int argc, char **argv) {
     printf("migaki %s %s T=%d B=%d labels=%g keep=%s nf4=%d threads=%d isa=%s: %.1f tok/s, %.3f s/step, peak %.2f GB (arena %.2f), "
            "open %.0f ms, loss %.4f -> %.4f\n",
            mg_path_base(argv[1]), backend->compute, T, B, labels, keep, mo.quant != NULL, mg_threads(), mg_cpu_isa(), B * T / median, median,
-           (double)mg_process_memory_now().peak / 1e9, (double)arena / 1e9, opened * 1e3, loss[0], loss[steps - 1]);
+           (double)(device->host ? mg_process_memory_now().peak : at_first - device->available()) / 1e9, (double)arena / 1e9, opened * 1e3, loss[0], loss[steps - 1]);
     if (profile) print_profile(steps - first, median);
     return 0;
 }

@@ -184,7 +184,7 @@ typedef struct mg_backend {
      * logprob, and without `with_dh` logprob_back as well. */
     size_t (*linear_work)(int64_t n, mg_mat w); /* w.data is not read */
     size_t (*attention_work)(const mg_attention_shape *s, int64_t q_rows, bool back);
-    size_t (*logprob_work)(int64_t n, int64_t d, int64_t v, bool with_dh);
+    size_t (*logprob_work)(int64_t n, mg_mat w, bool with_dh);
 #define KERNEL(x) void (*x)(mg_##x##_args a);
 #include "backend/kernels.def"
 #undef KERNEL

@@ -52,7 +52,7 @@ static void *zeroed(const mg_device *d, int64_t n, size_t size) {
 static void release(mg_params *p) {
     const mg_device *d = p->backend ? p->backend->device : &mg_device_host;
     if (!d->host) free(p->host);
-    void **all[] = { &p->value, &p->grad, &p->shadow, (void **)&p->m, (void **)&p->v };
+    void **all[] = { &p->value, &p->grad, &p->shadow, (void **)&p->m, (void **)&p->v, (void **)&p->squares };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (*all[i]) d->free(*all[i]);
         *all[i] = NULL;
@@ -66,8 +66,9 @@ static bool take_memory(mg_params *p, const mg_backend *b) {
     p->value = zeroed(d, numbers(p), size);
     p->grad = zeroed(d, numbers(p), size);
     if (b->element != b->scalar) p->shadow = zeroed(d, numbers(p), b->element->block_bytes);
+    p->squares = d->alloc(sizeof *p->squares);
     p->host = d->host ? p->value : zeroed(&mg_device_host, numbers(p), size);
-    return p->value && p->grad && p->host && (p->shadow || b->element == b->scalar);
+    return p->value && p->grad && p->squares && p->host && (p->shadow || b->element == b->scalar);
 }
 
 mg_status mg_params_seal(mg_params *p, const mg_backend *b, mg_error *err) {

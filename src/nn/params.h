@@ -17,6 +17,7 @@ typedef struct mg_params {
     void       *shadow;       /* [count] the values as elements, which kernels read; NULL: elements are scalars */
     float      *m, *v;        /* [count] AdamW moments on the device, NULL until an optimizer asks */
     void       *host;         /* [count] values for the program: `value` itself on the host, else a copy */
+    double     *squares;      /* one number on the device: the squared norm of the gradients */
     int64_t     count;
 } mg_params;
 

@@ -21,8 +21,10 @@ const mg_optimizer *mg_optimizer_find(const char *name) {
 
 bool mg_optimizer_update(const mg_optimizer *o, mg_params *p, const mg_backend *b, const mg_optimizer_settings *s, float lr,
                          int64_t step, double *norm) {
-    double squares = 0;
-    b->square_sum((mg_square_sum_args){ p->grad, p->count, &squares });
+    double squares;
+    b->device->zero(p->squares, sizeof squares);
+    b->square_sum((mg_square_sum_args){ p->grad, p->count, p->squares });
+    b->device->get(&squares, p->squares, sizeof squares);
     *norm = sqrt(squares);
     bool finite = isfinite(*norm);
     if (finite) {

@@ -340,6 +340,7 @@ static size_t less(size_t a, size_t b) { return a > b ? a - b : 0; }
 /* Everything but weights, parameters and arena: what is there by now (tokenizer, data, code), and what the first steps add. */
 static size_t program_bytes(const mg_trainer *r) {
     const mg_model   *m = r->bundle.model;
+    if (!r->backend->device->host) return r->backend->device->program_bytes; /* the plan is of the device's memory */
     mg_process_memory now = mg_process_memory_now();
     const mg_gguf    *g = mg_model_gguf(m);
     /* pages of the model's files that are in memory already hold weights, which are counted as such, and, in a GGUF

@@ -45,8 +45,18 @@ mg_status mg_step_train(mg_tape *t, const mg_model *m, const mg_batch *b, float 
     mg_tensor *sum = mg_sum(t, mg_model_logprobs(t, m, NULL), -scale);
     mg_backward(t, sum);
     mg_status st = mg_tape_status(t, err);
-    if (!st && !t->mem->dry) *loss = mg_tape_read(t, sum);
-    return st;
+    if (st || t->mem->dry) return st;
+    *loss = mg_tape_read(t, sum);
+    return t->mem->device->status(err);
+}
+
+static void sum_up(const float *logp, const mg_batch *b, const int32_t *top, double *nll, int64_t *right) {
+    *nll = 0;
+    *right = 0;
+    for (int64_t i = 0; i < b->n_labels; i++) {
+        *nll -= (double)logp[i];
+        *right += top && top[i] == b->label[i];
+    }
 }
 
 mg_status mg_step_evaluate(mg_tape *t, const mg_model *m, const mg_batch *b, int32_t *top, double *nll, int64_t *right, mg_error *err) {
@@ -57,14 +67,11 @@ mg_status mg_step_evaluate(mg_tape *t, const mg_model *m, const mg_batch *b, int
     mg_tensor *logp = mg_model_logprobs(t, m, top);
     t->off = false;
     t->training = true;
-    mg_status st = mg_tape_status(t, err);
-    if (st || t->mem->dry) return st;
-    const float *p = logp->data;
-    *nll = 0;
-    *right = 0;
-    for (int64_t i = 0; i < b->n_labels; i++) {
-        *nll -= (double)p[i];
-        *right += top && top[i] == b->label[i];
-    }
-    return MG_OK;
+    float       *room = t->mem->device->host ? NULL : mg_calloc((size_t)b->n_labels, sizeof *room);
+    const float *p = logp ? mg_tape_floats(t, logp, room) : NULL;
+    mg_status    st = mg_tape_status(t, err);
+    if (!st && !t->mem->dry) st = t->mem->device->status(err);
+    if (!st && !t->mem->dry) sum_up(p, b, top, nll, right);
+    free(room);
+    return st;
 }

@@ -649,8 +649,8 @@ static void try_logprob(trial *t) {
     twin dh = with_dh ? output(t, a.n, d, false) : nothing();
     ref.dh = dh.ref, ref.logp = logp.ref.data, ref.lse = lse.ref.data, ref.top_id = top.ref.data;
     got.dh = dh.got, got.logp = logp.got.data, got.lse = lse.got.data, got.top_id = top.got.data;
-    ref.work = work_of(t, mg_backend_ref32.logprob_work(a.n, d, v, with_dh));
-    got.work = work_of(t, t->b->logprob_work(a.n, d, v, with_dh));
+    ref.work = work_of(t, mg_backend_ref32.logprob_work(a.n, (mg_mat){ .rows = v, .cols = d }, with_dh));
+    got.work = work_of(t, t->b->logprob_work(a.n, (mg_mat){ .rows = v, .cols = d }, with_dh));
     RUN(t, logprob, ref, got);
     compare(t, "logp", logp, t->product, 1);
     compare(t, "lse", lse, t->product, 1);
@@ -681,14 +681,14 @@ static void try_logprob_back(trial *t) {
                            .logp = logp.data,
                            .lse = lse.data,
                            .softcap = a.softcap,
-                           .work = work_of(t, mg_backend_ref32.logprob_work(a.n, d, v, true)) });
+                           .work = work_of(t, mg_backend_ref32.logprob_work(a.n, (mg_mat){ .rows = v, .cols = d }, true)) });
     a.lse = lse.data;
     if (which == 3) a.h = made, a.w = (mg_mat){ 0 };
     mg_logprob_back_args ref = a, got = a;
     twin                 dh = which == 2 ? nothing() : output(t, rows, d, true),
          dw = which == 0 || which == 2 ? output(t, v, d, true) : nothing();
-    ref.dh = dh.ref, ref.dw = dw.ref, ref.work = work_of(t, mg_backend_ref32.logprob_work(a.n, d, v, false));
-    got.dh = dh.got, got.dw = dw.got, got.work = work_of(t, t->b->logprob_work(a.n, d, v, false));
+    ref.dh = dh.ref, ref.dw = dw.ref, ref.work = work_of(t, mg_backend_ref32.logprob_work(a.n, (mg_mat){ .rows = v, .cols = d }, false));
+    got.dh = dh.got, got.dw = dw.got, got.work = work_of(t, t->b->logprob_work(a.n, (mg_mat){ .rows = v, .cols = d }, false));
     RUN(t, logprob_back, ref, got);
     compare(t, "dh", dh, t->product, rms);
     compare(t, "dw", dw, t->product, hidden_size(t, d, rms) * sqrt((double)a.n / v));

@@ -64,12 +64,22 @@ static void read_samples(rig *r, const mg_safetensors *io) {
     OK(mg_pack(&r->packed, list, r->n, &err));
 }
 
-static void open_rig(rig *r, const char *folder, const char *backend) {
+static void open_rig(rig *r, const char *folder, const char *name) {
     memset(r, 0, sizeof *r);
-    mg_model_options o = { .positions = 128 };
+    mg_model_options  o = { .positions = 128 };
+    const mg_backend *backend = mg_backend_find(name);
+    if (!backend) OK(mg_backend_open(&backend, name, "float32", &err)); /* a device */
     OK(mg_model_open(&r->m, folder, &o, &err));
-    OK(mg_arena_open(&r->mem, &mg_device_host, ARENA, false, &err));
-    OK(mg_tape_open(&r->tape, mg_backend_find(backend), &r->mem, NODES, &err));
+    OK(mg_arena_open(&r->mem, backend->device, ARENA, false, &err));
+    OK(mg_tape_open(&r->tape, backend, &r->mem, NODES, &err));
+}
+
+/* `n` numbers of the device, until the next call. */
+static const float *fetched(const rig *r, const void *from, int64_t n) {
+    static float room[1 << 20];
+    assert_true(n <= 1 << 20);
+    r->mem.device->get(room, from, (size_t)n * sizeof *room);
+    return room;
 }
 
 static void close_rig(rig *r) {
@@ -115,7 +125,7 @@ static void compare_rows(const rig *r, const mg_safetensors *io, const char *nam
 static void forward_matches(rig *r, const mg_safetensors *io, const char *label) {
     mg_tape *t = &r->tape;
     mg_tape_reset(t);
-    t->batch = &r->packed.batch;
+    mg_tape_batch(t, &r->packed.batch);
     t->off = true;
     t->training = false;
     mg_tensor *h = mg_model_hidden(t, r->m);
@@ -125,8 +135,8 @@ static void forward_matches(rig *r, const mg_safetensors *io, const char *label)
     mg_tensor *z = mg_model_logits(t, r->m, h, rows, n);
     t->off = false;
     OK(mg_tape_status(t, &err));
-    if (mg_safetensors_find(io, "hidden")) compare_rows(r, io, "hidden", h->data, r->m->c.dim, label);
-    compare_rows(r, io, "logits", z->data, r->m->c.vocab, label);
+    if (mg_safetensors_find(io, "hidden")) compare_rows(r, io, "hidden", fetched(r, h->data, h->rows * h->cols), r->m->c.dim, label);
+    compare_rows(r, io, "logits", fetched(r, z->data, z->rows * z->cols), r->m->c.vocab, label);
     free(rows);
 }
 
@@ -151,7 +161,7 @@ static void gradients_match(rig *r, const char *path, const char *prefix, const 
             snprintf(name, sizeof name, "%s", w->name);
         const mg_st_entry *e = mg_safetensors_find(f, name);
         if (!e) fail_msg("%s: no reference gradient for %s", label, name);
-        double d = worst(w->grad, e->data, w->rows * w->cols);
+        double d = worst(fetched(r, w->grad, w->rows * w->cols), e->data, w->rows * w->cols);
         if (!(d <= 1e-4)) fail_msg("%s: gradient of %s differs by %.2e", label, name, d);
         seen++;
     }
@@ -201,7 +211,7 @@ static void greedy_matches(rig *r, const char *path, const char *label) {
         mg_tensor *z = mg_model_logits(&r->tape, r->m, mg_model_hidden(&r->tape, r->m), &last, 1);
         r->tape.off = false;
         OK(mg_tape_status(&r->tape, &err));
-        const float *logit = z->data;
+        const float *logit = fetched(r, z->data, z->cols);
         int32_t      best = 0;
         for (int32_t k = 1; k < r->m->c.vocab; k++) best = logit[k] > logit[best] ? k : best;
         if (best != yyjson_get_sint(v)) fail_msg("%s: greedy token %zu is %d, wanted %d", label, i, best, (int)yyjson_get_sint(v));
@@ -219,10 +229,11 @@ static void full_model(const char *name, const char *backend, mg_keep policy) {
     open_rig(&r, folder, backend);
     OK(mg_safetensors_open(&io, under(folder, "io.safetensors"), &err));
     read_samples(&r, io);
+    mg_model_each_weight(r.m, adopt, &r.params);
+    OK(mg_params_seal(&r.params, r.tape.backend, &err));
+    OK(mg_model_place(r.m, r.tape.backend, &err));
     forward_matches(&r, io, label);
     greedy_matches(&r, under(folder, "greedy.json"), label);
-    mg_model_each_weight(r.m, adopt, &r.params);
-    OK(mg_params_seal(&r.params, &mg_backend_cpu, &err));
     mg_keep keep[MG_CONFIG_LAYERS];
     for (int i = 0; i < MG_CONFIG_LAYERS; i++) keep[i] = policy;
     r.tape.keep = keep;
@@ -246,7 +257,8 @@ static void adapter_case(const char *base, const char *name, const char *backend
     open_rig(&r, folder, backend);
     OK(mg_adapter_read_config(&c, adapter, &err));
     OK(mg_adapter_attach(&r.adapter, &c, &r.m->net, &r.params, &err));
-    OK(mg_params_seal(&r.params, &mg_backend_cpu, &err));
+    OK(mg_params_seal(&r.params, r.tape.backend, &err));
+    OK(mg_model_place(r.m, r.tape.backend, &err));
     OK(mg_adapter_load(r.adapter, adapter, &err));
     OK(mg_safetensors_open(&io, under(adapter, "adapter_io.safetensors"), &err));
     read_samples(&r, io);
@@ -280,12 +292,14 @@ static void adapter_case(const char *base, const char *name, const char *backend
     close_rig(&r);
 }
 
-static const char *const backends[] = { "ref32", "cpu" };
+/* MIGAKI_TEST_DEVICE=cuda: on that device alone, for machines that have one. */
+static const char *backends[] = { "ref32", "cpu" };
+static size_t      n_backends = 2;
 
 static void architectures(void **state) {
     (void)state;
     const char *names[] = { "llama2", "llama3", "gemma3", "qwen2" };
-    for (size_t b = 0; b < 2; b++)
+    for (size_t b = 0; b < n_backends; b++)
         for (size_t i = 0; i < 4; i++)
             for (mg_keep k = MG_KEEP_ALL; k <= MG_KEEP_NONE; k++) full_model(names[i], backends[b], k);
 }
@@ -293,7 +307,7 @@ static void architectures(void **state) {
 static void adapters(void **state) {
     (void)state;
     const char *names[] = { "peft_lora_qv", "peft_lora_all", "peft_rslora" };
-    for (size_t b = 0; b < 2; b++)
+    for (size_t b = 0; b < n_backends; b++)
         for (size_t i = 0; i < 3; i++) adapter_case("llama2", names[i], backends[b]);
 }
 
@@ -320,6 +334,8 @@ static void wrong_adapters_are_refused(void **state) {
 }
 
 int main(void) {
+    const char *device = getenv("MIGAKI_TEST_DEVICE");
+    if (device) backends[0] = device, n_backends = 1;
     const struct CMUnitTest tests[] = { cmocka_unit_test(architectures), cmocka_unit_test(adapters),
                                         cmocka_unit_test(wrong_adapters_are_refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);

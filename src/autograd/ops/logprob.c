@@ -18,7 +18,7 @@ static void logprob_back(mg_tape *t, mg_node *n) {
     mg_mat     dh = mg_grad(t, h, &accumulate), dw = mg_grad(t, w, &unused);
     if (dh.data && !accumulate) t->backend->fill((mg_fill_args){ dh, 0 }); /* rows without a label */
     size_t mark;
-    void  *work = mg_work_begin(t, t->backend->logprob_work(n->i[0], h->cols, w->rows, false), &mark);
+    void  *work = mg_work_begin(t, t->backend->logprob_work(n->i[0], mg_mat_of(w), false), &mark);
     if (!work) return;
     mg_mat none = { 0 };
     mg_mat made = { n->saved[1], n->i[0], h->cols, t->backend->element, NULL };
@@ -40,13 +40,16 @@ mg_tensor *mg_logprob(mg_tape *t, mg_tensor *h, mg_tensor *head, float softcap, 
     void      *lse = mg_keep_bytes(t, (size_t)b->n_labels * t->backend->scalar->block_bytes);
     void      *made = at_once ? mg_keep_bytes(t, (size_t)(b->n_labels * h->cols) * element) : NULL;
     if (!y || !lse || (at_once && !made)) return NULL;
-    void *work = mg_work_begin(t, t->backend->logprob_work(b->n_labels, h->cols, head->rows, at_once), &mark);
-    if (!work) return NULL;
+    const mg_device *device = t->mem->device;
+    int32_t         *top_there = top_id && !device->host ? mg_keep_bytes(t, (size_t)b->n_labels * sizeof *top_id) : top_id;
+    void            *work = mg_work_begin(t, t->backend->logprob_work(b->n_labels, mg_mat_of(head), at_once), &mark);
+    if (!work || (top_id && !top_there)) return NULL;
     t->backend->logprob((mg_logprob_args){ .h = mg_mat_of(h), .w = mg_mat_of(head),
                                            .dh = { made, b->n_labels, h->cols, t->backend->element, NULL },
                                            .row = b->label_row, .target = b->label, .n = b->n_labels, .logp = y->data,
-                                           .lse = lse, .top_id = top_id, .softcap = softcap, .work = work });
+                                           .lse = lse, .top_id = top_there, .softcap = softcap, .work = work });
     mg_work_end(t, mark);
+    if (top_there != top_id && !t->mem->dry) device->get(top_id, top_there, (size_t)b->n_labels * sizeof *top_id);
     mg_node *n = MG_RECORD(t, &op_logprob, y, h, head);
     n->saved[0] = lse;
     n->saved[1] = made;

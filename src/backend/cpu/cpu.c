@@ -46,6 +46,7 @@ static const char *machine(void) {
     snprintf(text, sizeof text, "%s%s, %s", mg_cpu_isa(), mg_cpu_has_bf16() ? " bf16" : "", mg_gemm_library());
     return text;
 }
+static size_t head_work(int64_t n, mg_mat w, bool with_dh) { return mg_cpu_logprob_work(n, w.cols, w.rows, with_dh); }
 
 const mg_backend mg_backend_cpu = {
     .name = "cpu",
@@ -57,7 +58,7 @@ const mg_backend mg_backend_cpu = {
     .steady_rows = MG_CPU_FEW_ROWS,
     .linear_work = work_f32,
     .attention_work = mg_cpu_attention_work,
-    .logprob_work = mg_cpu_logprob_work,
+    .logprob_work = head_work,
 #define KERNEL(x) .x = x##_f32,
 #include "backend/kernels.def"
 #undef KERNEL
@@ -73,7 +74,7 @@ const mg_backend mg_backend_cpu_bf16 = {
     .steady_rows = MG_CPU_FEW_ROWS,
     .linear_work = work_bf16,
     .attention_work = mg_cpu_attention_work,
-    .logprob_work = mg_cpu_logprob_work,
+    .logprob_work = head_work,
 #define KERNEL(x) .x = x##_bf16,
 #include "backend/kernels.def"
 #undef KERNEL

@@ -110,4 +110,7 @@ void mg_cuda_adamw_step(mg_adamw_args a, mg_mat shadow, bool zero_grad, const mg
     MG_CUDA_LAUNCHED("adamw");
 }
 
-void mg_cuda_adamw(mg_adamw_args a) { mg_cuda_adamw_step(a, mg_mat{}, false, nullptr); }
+void mg_cuda_adamw(mg_adamw_args a) {
+    mg_mat shadow = { a.shadow, 1, a.n, a.shadow_format, nullptr };
+    mg_cuda_adamw_step(a, shadow, false, nullptr);
+}

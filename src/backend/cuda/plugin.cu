@@ -1,0 +1,182 @@
+/* plugin.cu -- libmigaki-cuda.so: devices, their memory, and the kernel tables.
+ *
+ * Three backends of one device: bf16 (from sm_80 on), fp16 (older cards), and fp32 for checking.  They share
+ * every kernel; what differs is the element type that the tape asks for.  Everything runs on one stream, in the
+ * order of the calls, so copies need no events, and a step can be captured as it stands.
+ *
+ * Errors of kernels and copies are sticky, as CUDA's own are: the first one is kept with the name of what
+ * failed and told when the program asks (mg_device.status), which it does once a step. */
+#include "backend/cuda/gemm.h"
+#include "backend/cuda/logprob.h"
+#include "backend/plugin.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ALIGN = 256, PROGRAM_BYTES = 192 << 20 };
+
+cudaStream_t     mg_cuda_stream;
+const mg_format *mg_cuda_f32, *mg_cuda_bf16, *mg_cuda_f16;
+int              mg_cuda_cc, mg_cuda_sms;
+
+static const mg_plugin_host *host;
+static cudaError_t           first_error;
+static char                  first_what[200];
+
+void mg_cuda_check(cudaError_t e, const char *what) {
+    if (e == cudaSuccess || first_error != cudaSuccess) return;
+    first_error = e;
+    snprintf(first_what, sizeof first_what, "%s", what);
+}
+
+/* ---- memory ---- */
+
+static void *device_alloc(size_t bytes) {
+    void *p = NULL;
+    if (cudaMalloc(&p, bytes ? bytes : ALIGN) == cudaSuccess) return p;
+    cudaGetLastError(); /* no memory is an answer, not an error of the device */
+    return NULL;
+}
+
+static void device_free(void *p) { mg_cuda_check(cudaFree(p), "free"); }
+
+static void device_put(void *to, const void *from, size_t bytes) {
+    mg_cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, mg_cuda_stream), "copy to the device");
+}
+
+static void device_get(void *to, const void *from, size_t bytes) {
+    mg_cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, mg_cuda_stream), "copy from the device");
+    mg_cuda_check(cudaStreamSynchronize(mg_cuda_stream), "waiting for the device");
+}
+
+/* Overlapping: in pieces as long as the distance, beginning where nothing is overwritten that is still to be read. */
+static void device_move(void *to, const void *from, size_t bytes) {
+    uint8_t       *t = (uint8_t *)to;
+    const uint8_t *f = (const uint8_t *)from;
+    size_t         distance = t > f ? (size_t)(t - f) : (size_t)(f - t), piece = distance < bytes ? distance : bytes;
+    for (size_t done = 0; done < bytes && distance; done += piece) {
+        size_t n = bytes - done < piece ? bytes - done : piece, at = t > f ? bytes - done - n : done;
+        mg_cuda_check(cudaMemcpyAsync(t + at, f + at, n, cudaMemcpyDeviceToDevice, mg_cuda_stream), "copy");
+    }
+}
+
+static void device_zero(void *p, size_t bytes) { mg_cuda_check(cudaMemsetAsync(p, 0, bytes, mg_cuda_stream), "clear"); }
+
+static size_t device_available(void) {
+    size_t free_bytes = 0, total = 0;
+    mg_cuda_check(cudaMemGetInfo(&free_bytes, &total), "memory");
+    return free_bytes;
+}
+
+static mg_status device_status(mg_error *err) {
+    mg_cuda_check(cudaStreamSynchronize(mg_cuda_stream), "waiting for the device");
+    if (first_error == cudaSuccess) return MG_OK;
+    return host->fail(err, MG_DEVICE, "the CUDA device failed: %s (%s); start again, and if it stays look at nvidia-smi and dmesg",
+                      cudaGetErrorString(first_error), first_what);
+}
+
+static char      device_name[16], device_detail[160];
+static mg_device device = {
+    device_name, device_detail, false,       device_alloc,     device_free,   device_put,
+    device_get,  device_move,   device_zero, device_available, device_status, PROGRAM_BYTES,
+};
+
+/* ---- kernel tables ---- */
+
+#define BACKEND(e)                                                                                                     \
+    static size_t     e##_linear_work(int64_t n, mg_mat w) { return mg_cuda_linear_work(n, w, mg_cuda_##e); }         \
+    static size_t     e##_logprob_work(int64_t n, mg_mat w, bool dh) {                                                 \
+        (void)dh;                                                                                                      \
+        return mg_cuda_logprob_work(n, w, mg_cuda_##e);                                                                \
+    }                                                                                                                  \
+    static mg_backend backend_##e;                                                                                     \
+    static void       fill_##e(const char *name, const char *compute) {                                                \
+        backend_##e.name = name;                                                                                       \
+        backend_##e.element = mg_cuda_##e;                                                                             \
+        backend_##e.compute = compute;                                                                                 \
+        backend_##e.linear_work = e##_linear_work;                                                                     \
+        backend_##e.logprob_work = e##_logprob_work;                                                                   \
+        fill_shared(&backend_##e);                                                                                     \
+    }
+
+static const char *machine(void) { return device_detail; }
+
+static void fill_shared(mg_backend *b) {
+    b->scalar = mg_cuda_f32;
+    b->device = &device;
+    b->machine = machine;
+    b->steady_rows = 1 << 20;
+    b->attention_work = mg_cuda_attention_work;
+#define KERNEL(x) b->x = mg_cuda_##x;
+#include "backend/kernels.def"
+#undef KERNEL
+}
+
+BACKEND(f32)
+BACKEND(bf16)
+BACKEND(f16)
+
+static const mg_backend *backend_of(const char *element) {
+    if (!strcmp(element, "bf16") && mg_cuda_cc < 80) return NULL;
+    const mg_backend *all[] = { &backend_f32, &backend_bf16, &backend_f16 };
+    for (const mg_backend *b : all)
+        if (!strcmp(b->element->name, element)) return b;
+    return NULL;
+}
+
+/* ---- the plugin ---- */
+
+static int devices(void) {
+    int n = 0;
+    if (cudaGetDeviceCount(&n) != cudaSuccess) {
+        cudaGetLastError();
+        return 0;
+    }
+    return n;
+}
+
+static void describe(int i, char *out, size_t n) {
+    cudaDeviceProp p;
+    int            driver = 0;
+    cudaDriverGetVersion(&driver);
+    if (cudaGetDeviceProperties(&p, i) != cudaSuccess)
+        snprintf(out, n, "?");
+    else
+        snprintf(out, n, "%s, %.1f GB, sm_%d%d, driver for CUDA %d.%d", p.name, (double)p.totalGlobalMem / 1e9, p.major, p.minor,
+                 driver / 1000, driver % 1000 / 10);
+}
+
+static const mg_format *format_named(const char *name) {
+    for (const mg_format *const *f = host->formats; *f; f++)
+        if (!strcmp((*f)->name, name)) return *f;
+    return NULL;
+}
+
+static mg_status open_device(const mg_plugin_host *h, int i, mg_error *err) {
+    static mg_plugin_host kept;
+    cudaDeviceProp        p;
+    kept = *h;
+    host = &kept;
+    mg_cuda_f32 = format_named("f32");
+    mg_cuda_bf16 = format_named("bf16");
+    mg_cuda_f16 = format_named("f16");
+    cudaError_t e = cudaSetDevice(i);
+    if (e == cudaSuccess) e = cudaGetDeviceProperties(&p, i);
+    if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&mg_cuda_stream, cudaStreamNonBlocking);
+    if (e != cudaSuccess) return host->fail(err, MG_DEVICE, "cuda:%d cannot be opened: %s", i, cudaGetErrorString(e));
+    mg_cuda_cc = p.major * 10 + p.minor;
+    mg_cuda_sms = p.multiProcessorCount;
+    if (mg_cuda_cc < 75) return host->fail(err, MG_DEVICE, "cuda:%d is a %s (sm_%d); the oldest that works is sm_75", i, p.name, mg_cuda_cc);
+    if (!mg_cuda_gemm_open()) return host->fail(err, MG_LIBRARY, "cuda:%d: cuBLASLt cannot be started", i);
+    snprintf(device_name, sizeof device_name, "cuda:%d", i);
+    describe(i, device_detail, sizeof device_detail);
+    fill_f32("cuda", "float32");
+    fill_bf16("cuda_bf16", "bfloat16");
+    fill_f16("cuda_f16", "float16");
+    return MG_OK;
+}
+
+extern "C" __attribute__((visibility("default"))) const mg_plugin *mg_plugin_entry(void) {
+    static const mg_plugin plugin = { MG_VERSION, sizeof(mg_backend), devices, describe, open_device, backend_of };
+    return &plugin;
+}
