@@ -5,10 +5,11 @@
  *
  *  1. {% generation %} blocks of the template say it.
  *  2. Prefixes: rendering messages[0..i) up to where the assistant begins, and messages[0..i], gives the two
- * borders of turn i, if both are prefixes of the whole.  For most templates they are.
+ *     borders of turn i, if both are prefixes of the whole.  For most templates they are.
  *  3. Some templates treat earlier turns unlike the last one (they drop its thoughts, or always ask for an answer
- * at the end).  Then the marks that the template engine gives each byte tell which of them came out of the
- *     assistant's messages; the end-of-turn token behind joins them.
+ *     at the end).  Then the marks that the template engine gives each byte tell which of them came out of the
+ *     assistant's messages; the end-of-turn token behind joins them. The last turn still has its prefix, and what the
+ *     template writes of its thoughts ("<think>") is the assistant's.
  *
  * Text is never searched for.  The same marks keep special tokens that a message spells plain text. */
 #include "data/sample_parts.h"
@@ -127,6 +128,11 @@ static size_t first_marked(const mg_rendered *r, size_t begin, size_t end) {
     return begin;
 }
 
+static size_t last_marked(const mg_rendered *r, size_t begin, size_t end) {
+    while (end > begin && !(r->mark[end - 1] & MG_MARK_ASSISTANT)) end--;
+    return end;
+}
+
 /* The length of a rendering of the first messages when it is a prefix of the whole. */
 static bool prefix_length(const mg_rendered *whole, const mg_turns *t, size_t n, bool prompt, const mg_chat *chat,
                           size_t *out) {
@@ -149,21 +155,32 @@ static mg_status spans_from_prefixes(span_list *l, const mg_rendered *whole, con
         *found = prefix_length(whole, t, i, true, chat, &begin) &&
                  (i + 1 == n || prefix_length(whole, t, i + 1, false, chat, &end)) && begin <= end;
         if (*found && !shows_beginning(t, i, chat)) begin = first_marked(whole, begin, end);
+        /* some ask for an answer behind the last one, unasked: that is not the assistant's, its end token is (mask.c) */
+        if (*found && i + 1 == n && !shows_beginning(t, n, chat)) end = last_marked(whole, begin, end);
         if (*found) st = add_span(l, begin, end, err);
     }
     return st;
 }
 
 /* Runs of bytes out of assistants' messages; join_runs makes turns of them. */
-static mg_status spans_from_marks(span_list *l, const mg_rendered *whole, mg_error *err) {
+static mg_status spans_from_marks(span_list *l, const mg_rendered *whole, size_t n, mg_error *err) {
     mg_status st = MG_OK;
-    for (size_t i = 0; !st && i < whole->text.len;) {
+    for (size_t i = 0; !st && i < n;) {
         size_t begin = i;
         bool   inside = whole->mark[i] & MG_MARK_ASSISTANT;
-        while (i < whole->text.len && inside == (bool)(whole->mark[i] & MG_MARK_ASSISTANT)) i++;
+        while (i < n && inside == (bool)(whole->mark[i] & MG_MARK_ASSISTANT)) i++;
         if (inside) st = add_span(l, begin, i, err);
     }
     return st;
+}
+
+/* Where the last message, an assistant's, begins by the prefix before it, and where it ends; false: that cannot be told. */
+static bool last_turn(const mg_rendered *whole, const mg_turns *t, const mg_chat *chat, size_t *begin, size_t *end) {
+    size_t n = yyjson_mut_arr_size(t->messages);
+    *end = whole->text.len;
+    if (t->first_trained && t->first_trained + 1 < n) return false; /* others must be told, too */
+    return n && is_assistant(yyjson_mut_arr_get_last(t->messages)) && prefix_length(whole, t, n - 1, true, chat, begin) &&
+           shows_beginning(t, n - 1, chat) && shows_beginning(t, n, chat);
 }
 
 /* What a template writes within a turn (around a thought) is the assistant's too: two runs are one turn when
@@ -208,7 +225,10 @@ static mg_status find_spans(span_list *l, const mg_rendered *whole, const mg_tur
     if (st || found) return st;
     l->n = 0;
     l->runs = true;
-    if (!t->first_trained) st = spans_from_marks(l, whole, err);
+    size_t begin = whole->text.len, end = 0;
+    bool   last = last_turn(whole, t, chat, &begin, &end);
+    if (!t->first_trained) st = spans_from_marks(l, whole, last ? begin : whole->text.len, err);
+    if (!st && last) st = add_span(l, begin, end, err);
     if (st || l->n) return st;
     return !t->first_trained && !count_assistants(t, true)
                ? MG_OK

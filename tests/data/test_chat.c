@@ -47,7 +47,7 @@ static void each_template_trains_answers_and_their_end(void **state) {
     }
 }
 
-/* Qwen3 drops thoughts of earlier turns: no prefixes, and the last turn keeps its own. */
+/* Qwen3 drops thoughts of earlier turns: no prefixes but for the last turn, which keeps its own. */
 static void thoughts_of_qwen3(void **state) {
     (void)state;
     model_text m = open_model_text("qwen3", "npm/qwen3.jinja", NULL, "<|im_end|>");
@@ -56,7 +56,7 @@ static void thoughts_of_qwen3(void **state) {
                            "\\nx\\n</think>\\n\\na\"},"
                            "{\"role\":\"user\",\"content\":\"r\"},{\"role\":\"assistant\",\"content\":\"<think>"
                            "\\ny\\n</think>\\n\\nb\"}"),
-                  "a<|im_end|>|y\n</think>\n\nb<|im_end|>");
+                  "a<|im_end|>|<think>\ny\n</think>\n\nb<|im_end|>");
     /* one turn: prefixes hold, and what the template adds to an answer is trained */
     assert_trains(&m, MESSAGES("{\"role\":\"user\",\"content\":\"q\"},{\"role\":\"assistant\",\"content\":\"a\"}"),
                   "<think>\n\n</think>\n\na<|im_end|>");

@@ -191,6 +191,37 @@ static void real_templates_as_python(void **state) {
     mg_json_free(&conversations);
 }
 
+/* Renderings that others recorded from transformers. */
+static void recorded_from_transformers(void **state) {
+    (void)state;
+    mg_json     file = { 0 };
+    mg_error    err;
+    size_t      i, n, compared = 0;
+    yyjson_val *c;
+    assert_ok(mg_json_open(&file, shared_path("chat-templates/rendered/transformers-expected.json"), 1 << 20, &err), err);
+    yyjson_arr_foreach(yyjson_obj_get(file.root, "cases"), i, n, c) {
+        const char *name = yyjson_get_str(yyjson_obj_get(c, "template_file"));
+        if (!name) continue; /* a model whose template is not at hand */
+        char        path[300], *messages = yyjson_val_write(yyjson_obj_get(file.root, "conversation_full"), 0, NULL);
+        mg_buf      text = { 0 }, context = { 0 };
+        mg_rendered r = { 0 };
+        snprintf(path, sizeof path, "chat-templates/%s", name);
+        assert_ok(mg_read_file(&text, shared_path(path), 1 << 20, &err), err);
+        mg_buf_printf(&context, "{\"bos_token\":\"<s>\",\"eos_token\":\"</s>\",\"add_generation_prompt\":true,\"messages\":");
+        mg_buf_str(&context, messages);
+        mg_buf_char(&context, '}');
+        assert_ok(render_text(&r, text.data, context.data, &err), err);
+        assert_string_equal(r.text.data, yyjson_get_str(yyjson_obj_get(c, "expected")));
+        compared++;
+        mg_rendered_free(&r);
+        mg_buf_free(&text);
+        mg_buf_free(&context);
+        free(messages);
+    }
+    assert_true(compared >= 1);
+    mg_json_free(&file);
+}
+
 /* Every template file that there is parses. */
 static void every_template_parses(void **state) {
     (void)state;
@@ -456,6 +487,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(small_templates_as_python),
         cmocka_unit_test(real_templates_as_python),
+        cmocka_unit_test(recorded_from_transformers),
         cmocka_unit_test(every_template_parses),
         cmocka_unit_test(marks_follow_the_bytes),
         cmocka_unit_test(generation_in_a_macro_is_found),
