@@ -81,18 +81,21 @@ static void put_ids(mg_buf *b, const mg_bundle *bundle) {
     if (mg_tokenizer_pad(bundle->tokenizer) >= 0) put_int(b, "pad_token_id", mg_tokenizer_pad(bundle->tokenizer));
 }
 
-/* GGUF keeps the factors of Llama 3's rope and not the four numbers they are made of; those of the published models
- * (low 1, high 4, original length 8192, factor the largest divisor) are tried, and must give these factors. */
+/* GGUF keeps the factors of Llama 3's rope and not the four numbers they are made of.  Low and high are 1 and 4 in every
+ * published model, the factor is the largest divisor; the original length is a power of two, and must give these factors. */
 static bool find_llama3(const mg_config *c, mg_rope_config *out) {
     float made[2048];
     if (c->hd / 2 > (int64_t)(sizeof made / sizeof *made)) return false;
-    *out = (mg_rope_config){ .kind = MG_ROPE_LLAMA3, .theta = c->rope.theta, .factor = 1, .low_freq_factor = 1, .high_freq_factor = 4,
-                             .original_positions = 8192, .partial = 1 };
+    *out = (mg_rope_config){ .kind = MG_ROPE_LLAMA3, .theta = c->rope.theta, .factor = 1, .low_freq_factor = 1, .high_freq_factor = 4, .partial = 1 };
     for (int64_t i = 0; i < c->hd / 2; i++) out->factor = fmax(out->factor, (double)c->rope.frequency_divisor[i]);
-    mg_llama3_divisors(out, c->hd, made);
-    for (int64_t i = 0; i < c->hd / 2; i++)
-        if (fabsf(made[i] - c->rope.frequency_divisor[i]) > 1e-4f * made[i]) return false;
-    return true;
+    for (int64_t length = 16; length <= 1 << 20; length *= 2) {
+        int64_t equal = 0;
+        out->original_positions = length;
+        mg_llama3_divisors(out, c->hd, made);
+        while (equal < c->hd / 2 && fabsf(made[equal] - c->rope.frequency_divisor[equal]) <= 1e-4f * made[equal]) equal++;
+        if (equal == c->hd / 2) return true;
+    }
+    return false;
 }
 
 static mg_status put_rope(mg_buf *b, const mg_config *c, const char *path, mg_error *err) {

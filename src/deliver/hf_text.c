@@ -53,7 +53,7 @@ static mg_status make_tokenizer_config(const mg_bundle *b, const char *folder, m
     mg_buf_printf(&out, ",\n  \"model_max_length\": %lld", (long long)b->model->c.max_positions);
     put_token(&out, t, "bos_token", mg_tokenizer_bos(t));
     put_token(&out, t, "eos_token", mg_tokenizer_eos(t));
-    put_token(&out, t, "pad_token", mg_tokenizer_pad(t) >= 0 ? mg_tokenizer_pad(t) : mg_tokenizer_eos(t));
+    put_token(&out, t, "pad_token", mg_tokenizer_pad(t));
     put_token(&out, t, "unk_token", mg_tokenizer_unk(t));
     if (b->template_text) {
         mg_buf_str(&out, ",\n  \"chat_template\": ");
@@ -75,8 +75,7 @@ static mg_status make_generation_config(const mg_bundle *b, const char *folder, 
         for (size_t i = 0; i < b->n_stop; i++) mg_buf_printf(&out, "%s%d", i ? ", " : "", (int)b->stop[i]);
         mg_buf_char(&out, ']');
     }
-    int32_t pad = mg_tokenizer_pad(b->tokenizer) >= 0 ? mg_tokenizer_pad(b->tokenizer) : mg_tokenizer_eos(b->tokenizer);
-    if (pad >= 0) mg_buf_printf(&out, ",\n  \"pad_token_id\": %d", (int)pad);
+    if (mg_tokenizer_pad(b->tokenizer) >= 0) mg_buf_printf(&out, ",\n  \"pad_token_id\": %d", (int)mg_tokenizer_pad(b->tokenizer));
     mg_buf_str(&out, "\n}\n");
     mg_status st = save(folder, "generation_config.json", &out, err);
     mg_buf_free(&out);
