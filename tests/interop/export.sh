@@ -45,7 +45,7 @@ echo "== GGUF and LoRA"
 "$migaki" export "$run" -m hf --to gguf:q4_k_m -o q4.gguf
 peer greedy "$migaki" merged merged.gguf "" "$demo/ja/heldout.jsonl" exact
 peer greedy "$migaki" merged back.gguf lora.gguf "$demo/ja/heldout.jsonl" exact
-peer greedy "$migaki" q4.gguf q4.gguf "" "$demo/ja/heldout.jsonl" judged
+peer greedy "$migaki" q4.gguf q4.gguf "" "$demo/ja/heldout.jsonl" near
 
 echo "== quantised as llama.cpp does"
 for type in q8_0 q4_0 q4_k_m q5_k_m q6_k; do

@@ -4,7 +4,7 @@
     tokens MIGAKI FOLDER                 AutoTokenizer's ids and chat template against ours
     merged BASE ADAPTER FOLDER           PEFT's merge_and_unload against the weights in FOLDER
     same-gguf A B                        tensors and metadata equal
-    greedy MIGAKI MODEL GGUF LORA QUESTIONS exact|judged
+    greedy MIGAKI MODEL GGUF LORA QUESTIONS exact|near
                                          llama.cpp on GGUF (+ LORA) answers as ours on MODEL
     quantized SOURCE FILE TYPE           llama_model_quantize makes the same tensors
 
@@ -142,7 +142,8 @@ def greedy(binary, model, gguf, lora, questions, how):
         theirs_right += right(row, text)
     print(f"llama.cpp on {gguf}{' + ' + lora if lora else ''}: {same} of {len(rows)} answers have the same greedy tokens; "
           f"right: ours {ours_right}, llama.cpp {theirs_right}", flush=True)
-    demand(same == len(rows) if how == "exact" else theirs_right == ours_right, "greedy answers")
+    # llama.cpp multiplies packed weights with activations rounded to 8 bits: near ties may part
+    demand(same == len(rows) if how == "exact" else same >= 0.8 * len(rows) and abs(theirs_right - ours_right) <= 1, "greedy answers")
 
 
 def quantized(source, path, name):
