@@ -24,8 +24,8 @@ mg_tensor *mg_add(mg_tape *t, mg_tensor *a, mg_tensor *b, float scale);
 /* RMS norm over groups of g->cols columns, plus `residual` (or NULL).  Zhang & Sennrich 2019. */
 mg_tensor *mg_rmsnorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *residual, float eps);
 
-/* Layer norm of rows, g and b (or NULL) [1,D].  Ba et al. 2016. */
-mg_tensor *mg_layernorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *b, float eps);
+/* Layer norm of rows, g and b (or NULL) [1,D].  `kept`: the result of a block.  Ba et al. 2016. */
+mg_tensor *mg_layernorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *b, float eps, bool kept);
 
 /* [N, G*n]: columns first .. first+n-1 of every group of `group` columns of x [N, G*group] */
 mg_tensor *mg_columns(mg_tape *t, mg_tensor *x, int64_t group, int64_t first, int64_t n);

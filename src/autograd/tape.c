@@ -108,6 +108,7 @@ void mg_tape_batch(mg_tape *t, const mg_batch *b) {
     t->placed.q_start = placed(t, b->start, b->n_seq + 1);
     t->placed.ids = placed(t, b->ids, rows);
     t->placed.pos = placed(t, b->pos, rows);
+    t->placed.type = placed(t, b->type, rows);
     t->placed.label_row = placed(t, b->label_row, b->n_labels);
     t->placed.label = placed(t, b->label, b->n_labels);
     t->batch = &t->placed;

@@ -59,12 +59,15 @@ typedef struct mg_batch {
     const int32_t *q_start; /* the same where kernels read it; NULL: `start` itself */
     const int32_t *ids;     /* [rows] */
     const int32_t *pos;   /* [rows] position within the sequence */
+    const int32_t *type;  /* [rows] token types of an encoder; NULL: 0 */
     /* labelled rows: row label_row[i] must predict the token label[i] */
     int64_t        n_labels;
     const int32_t *label_row, *label;
     struct mg_cache *cache; /* NULL in training */
     const int32_t   *slot;  /* [n_seq] the cache slot of each sequence */
 } mg_batch;
+/* The first row of each sequence, where kernels read it. */
+static inline const int32_t *mg_batch_starts(const mg_batch *b) { return b->q_start ? b->q_start : b->start; }
 static inline int64_t mg_batch_rows(const mg_batch *b) { return b->start[b->n_seq]; }
 
 typedef struct mg_tape mg_tape;

@@ -118,7 +118,7 @@ mg_status mg_inference_load(mg_bundle *b, const mg_inference_paths *p, const mg_
 
 int64_t mg_inference_context(const mg_bundle *b, const mg_inference_options *o) {
     int64_t most = b->model->c.max_positions;
-    if (b->model->rope.positions < o->max_length) return b->model->rope.positions;
+    if (b->model->positions < o->max_length) return b->model->positions;
     return most > 1 && most < o->max_length ? most : o->max_length;
 }
 

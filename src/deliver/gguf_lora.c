@@ -20,7 +20,8 @@ static mg_status add(mg_pieces *out, const mg_piece *w, const mg_tensor *x, cons
     if (!MG_GROW(out->item, out->cap, out->n + 1)) return mg_fail(err, MG_NOMEM, "no memory for a list of tensors");
     mg_piece *p = &out->item[out->n++];
     *p = (mg_piece){ .n_dims = 2, .rows = x->rows, .cols = x->cols, .format = format, .from = x->format, .data = x->data,
-                     .hd = rows_of_w ? w->hd : 0, .layer = w->layer };
+                     
+                     .order = rows_of_w ? w->order : 0, .config = w->config, .layer = w->layer };
     if (snprintf(p->name, sizeof p->name, "%s.%s", w->name, end) > NAME_MOST)
         return mg_fail(err, MG_UNSUPPORTED, "'%s' is too long for a tensor's name in GGUF", p->name);
     return MG_OK;
@@ -97,7 +98,7 @@ mg_status mg_deliver_gguf_lora(const mg_delivery *d, mg_new_file *out, const mg_
 /* ---- reading back ---- */
 
 static mg_status fill(mg_tensor *x, const mg_piece *w, const char *end, bool rows_of_w, const mg_gguf *g, mg_error *err) {
-    mg_piece order = { .hd = rows_of_w ? w->hd : 0 };
+    mg_piece order = { .order = rows_of_w ? w->order : 0, .config = w->config };
     char     name[sizeof w->name + 8];
     snprintf(name, sizeof name, "%s.%s", w->name, end);
     const mg_gguf_tensor *t = mg_gguf_find_tensor(g, name);

@@ -58,7 +58,7 @@ static mg_status plan_from_gguf(plan *p, const mg_pieces *pieces, mg_error *err)
     mg_status st = MG_OK;
     for (size_t i = 0; !st && i < pieces->n; i++) {
         const mg_piece *x = &pieces->item[i];
-        mg_st_entry     e = { .name = x->name, .n_dims = x->n_dims, .dims = { x->rows, x->cols } };
+        mg_st_entry     e = { .name = x->name, .n_dims = x->n_dims, .dims = { x->turned ? x->cols : x->rows, x->turned ? x->rows : x->cols } };
         if (x->n_dims == 1) e.dims[0] = x->rows * x->cols;
         st = add(p, e, x, err);
     }
@@ -194,6 +194,7 @@ mg_status mg_deliver_hf(const mg_delivery *d, const char *folder, const mg_forma
     mg_pieces       pieces = { 0 };
     mg_status       st = mg_pieces_list(&pieces, m, false, err);
     if (!st && !gguf) st = mg_source_open_folder(&s, d->bundle->path, err);
+    if (!st && !gguf) mg_source_choose_prefix(&s, m->arch->prefix, m->arch->ends->hf);
     if (!st) st = gguf ? plan_from_gguf(&p, &pieces, err) : plan_from_folder(&p, &s, &pieces, err);
     if (!st) st = mg_hf_write_config(d->bundle, folder, torch_name(format_for(&p, m->embed->format)), err);
     if (!st) st = mg_hf_write_text(d->bundle, folder, err);

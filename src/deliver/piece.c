@@ -66,61 +66,81 @@ static mg_status check_hooks(const mg_model *m, mg_error *err) {
     return st;
 }
 
-static bool add_linear(mg_pieces *p, const mg_model *m, const mg_weight_row *row, int layer, bool gguf) {
-    const mg_linear *l = (const void *)((const char *)&m->layer[layer] + row->field);
+typedef struct { const mg_model *m; bool gguf; } listing;
+
+static bool add_linear(mg_pieces *p, const listing *g, const mg_weight_row *row, const mg_linear *l, int layer) {
     if (!l->w) return true;
-    int64_t   hd = gguf && row->flags & MG_WEIGHT_INTERLEAVED ? m->c.hd : 0;
     mg_piece *w = add(p, l->w, layer);
     if (!w) return false;
-    name_it(w, gguf ? row->gguf : row->hf, layer, ".weight");
+    name_it(w, g->gguf ? row->gguf : row->hf, layer, ".weight");
     w->n_dims = 2;
     w->linear = l;
-    w->role = row->role;
-    w->hd = hd;
+    w->role = row->role == MG_ROLE_HEAD ? 0 : row->role;
+    w->order = g->gguf ? row->flags & MG_WEIGHT_OTHER_ROWS : 0;
+    w->turned = !g->gguf && row->flags & MG_WEIGHT_TRANSPOSED;
+    w->config = &g->m->c;
     if (!l->bias) return true;
     mg_piece *b = add(p, l->bias, layer);
     if (!b) return false;
-    name_it(b, gguf ? row->gguf_bias : row->hf_bias, layer, "");
-    if (hd) {
+    name_it(b, g->gguf ? row->gguf_bias : row->hf_bias, layer, "");
+    if (g->gguf && row->flags & MG_WEIGHT_OTHER_ROWS) {
         b->rows = b->cols;
         b->cols = 1;
-        b->hd = hd;
+        b->order = row->flags & MG_WEIGHT_OTHER_ROWS;
+        b->config = &g->m->c;
     }
     return true;
 }
 
-static bool add_row(mg_pieces *p, const mg_model *m, const mg_weight_row *row, int layer, bool gguf) {
-    if (row->role) return add_linear(p, m, row, layer, gguf);
-    const mg_tensor *x = *(mg_tensor *const *)(const void *)((const char *)&m->layer[layer] + row->field);
-    if (!x) return true;
-    mg_piece *v = add(p, x, layer);
+static bool add_norm(mg_pieces *p, const listing *g, const mg_weight_row *row, const mg_norm *norm, int layer) {
+    mg_piece *v = norm->g ? add(p, norm->g, layer) : NULL;
+    if (!norm->g) return true;
     if (!v) return false;
-    name_it(v, gguf ? row->gguf : row->hf, layer, ".weight");
-    v->offset = row->flags & MG_WEIGHT_PLUS_ONE && !gguf ? -1.0f : 0.0f;
+    name_it(v, g->gguf ? row->gguf : row->hf, layer, ".weight");
+    v->offset = row->flags & MG_WEIGHT_PLUS_ONE && !g->gguf ? -1.0f : 0.0f;
+    mg_piece *b = norm->b ? add(p, norm->b, layer) : NULL;
+    if (b) name_it(b, g->gguf ? row->gguf_bias : row->hf_bias, layer, "");
+    return b || !norm->b;
+}
+
+static bool add_table(mg_pieces *p, const listing *g, const mg_weight_row *row, const mg_tensor *x, int layer) {
+    mg_piece *made = x ? add(p, x, layer) : NULL;
+    if (!made) return !x;
+    name_it(made, g->gguf ? row->gguf : row->hf, layer, ".weight");
+    made->n_dims = 2;
     return true;
 }
 
-static bool add_end(mg_pieces *p, const mg_tensor *x, const char *name, bool matrix, float offset) {
-    mg_piece *made = add(p, x, -1);
-    if (!made) return false;
-    name_it(made, name, 0, ".weight");
-    made->n_dims = matrix ? 2 : 1;
-    made->offset = offset;
-    return true;
+static bool add_row(mg_pieces *p, const listing *g, const mg_weight_row *row, const void *base, int layer) {
+    const void *field = (const char *)base + row->field;
+    if (g->gguf && !row->gguf) return true; /* such files have no place for it, and nobody who reads them uses it */
+    if (row->role) return add_linear(p, g, row, field, layer);
+    if (row->rows == MG_DIM_1) return add_norm(p, g, row, field, layer);
+    return add_table(p, g, row, *(mg_tensor *const *)field, layer);
+}
+
+/* Tables come before the blocks, norms and heads behind them. */
+static bool add_ends(mg_pieces *p, const listing *g, bool before) {
+    bool ok = true;
+    for (const mg_weight_row *row = g->m->arch->ends; ok && row->hf; row++) {
+        bool table = !row->role && row->rows != MG_DIM_1, head = row->field == MG_MODEL(head);
+        if (table == before && !(head && (g->m->head.w == g->m->embed || g->m->c.labels))) ok = add_row(p, g, row, g->m, -1);
+    }
+    return ok;
 }
 
 mg_status mg_pieces_list(mg_pieces *out, const mg_model *m, bool gguf, mg_error *err) {
     mg_pieces p = { 0 };
+    listing   g = { m, gguf };
     mg_status st = check_hooks(m, err);
+    if (!st && gguf && m->c.labels)
+        st = mg_fail(err, MG_UNSUPPORTED, "a GGUF file cannot hold this model's classifier; write a Hugging Face folder");
     if (st) return st;
-    bool ok = add_end(&p, m->embed, gguf ? "token_embd" : "model.embed_tokens", true, 0);
+    bool ok = add_ends(&p, &g, true);
     for (int i = 0; ok && i < m->c.layers; i++)
-        for (const mg_weight_row *row = m->arch->weights; ok && row->hf; row++) ok = add_row(&p, m, row, i, gguf);
-    ok = ok && add_end(&p, m->norm, gguf ? "output_norm" : "model.norm", false, m->arch->norms_plus_one && !gguf ? -1.0f : 0.0f);
-    if (m->head.w != m->embed) {
-        ok = ok && add_end(&p, m->head.w, gguf ? "output" : "lm_head", true, 0);
-        if (ok) p.item[p.n - 1].linear = &m->head;
-    }
+        for (const mg_weight_row *row = m->arch->weights; ok && row->hf; row++) ok = add_row(&p, &g, row, &m->layer[i], i);
+    ok = ok && add_ends(&p, &g, false);
+    if (ok && m->c.labels) ok = add_row(&p, &g, mg_model_classifier(m), m, -1);
     if (!ok) {
         mg_pieces_free(&p);
         return mg_fail(err, MG_NOMEM, "no memory for a list of tensors");
@@ -138,11 +158,7 @@ void mg_pieces_free(mg_pieces *p) {
 
 bool mg_piece_is_merged(const mg_piece *p) { return p->linear && active(p->linear->hooks); }
 
-int64_t mg_piece_row(const mg_piece *p, int64_t row) {
-    if (!p->hd) return row;
-    int64_t i = row % p->hd;
-    return row - i + (i % 2 ? p->hd / 2 : 0) + i / 2;
-}
+int64_t mg_piece_row(const mg_piece *p, int64_t row) { return p->order ? mg_weight_row_in_hf(p->config, p->order, row) : row; }
 
 size_t mg_piece_bytes(const mg_piece *p) {
     size_t bytes = 0;
@@ -203,7 +219,33 @@ static mg_status write_part(part *c, int64_t rows, mg_new_file *out, mg_piece_pr
     return MG_OK;
 }
 
+/* A piece whose file has columns for rows: decoded, merged and turned as a whole, then written like any other.  Only
+ * GPT-2 has such, and its matrices are small. */
+static mg_status write_turned(const mg_piece *p, mg_new_file *out, mg_piece_progress *progress, mg_error *err) {
+    mg_piece  plain = *p;
+    float    *x = mg_calloc((size_t)p->rows, (size_t)p->cols * sizeof *x), *turned = mg_calloc((size_t)p->rows, (size_t)p->cols * sizeof *x);
+    mg_status st = x && turned ? MG_OK : mg_fail(err, MG_NOMEM, "%s: no memory for rows of '%s'", out->path, p->name);
+    if (!st) {
+        p->from->decode(x, p->data, p->side, 0, p->rows * p->cols);
+        for (const mg_hook *h = p->linear ? active(p->linear->hooks) : NULL; h; h = active(h->next)) h->kind->merge(h, p->linear, x, 0, p->rows);
+        for (int64_t r = 0; r < p->rows; r++)
+            for (int64_t c = 0; c < p->cols; c++) turned[c * p->rows + r] = x[r * p->cols + c];
+        plain.turned = false;
+        plain.linear = NULL;
+        plain.from = &mg_format_f32;
+        plain.data = turned;
+        plain.side = NULL;
+        plain.rows = p->cols;
+        plain.cols = p->rows;
+        st = mg_piece_write(&plain, out, progress, err);
+    }
+    free(x);
+    free(turned);
+    return st;
+}
+
 mg_status mg_piece_write(const mg_piece *p, mg_new_file *out, mg_piece_progress *progress, mg_error *err) {
+    if (p->turned) return write_turned(p, out, progress, err);
     int64_t   rows = PART_NUMBERS / p->cols;
     part      c = { .p = p };
     mg_status st = MG_OK;

@@ -16,7 +16,9 @@ typedef struct mg_piece {
     const mg_format *format;     /* to write; set by who writes */
     const mg_format *from;       /* what there is: */
     const void      *data, *side;
-    int64_t          hd;     /* not 0: rows of heads of this width are written interleaved, as GGUF's llama has them */
+    unsigned         order;  /* MG_WEIGHT_OTHER_ROWS: rows are written in GGUF's order */
+    bool             turned; /* written as [cols, rows]: what the file says of its shape is the other way round */
+    const mg_config *config; /* for the order */
     float            offset; /* added: -1 for norms that Hugging Face stores as g - 1 */
     const mg_linear *linear; /* its hooks are merged in; NULL: none */
     int              layer;  /* -1: outside the blocks */

@@ -1,8 +1,9 @@
 /* config.h -- the numbers that describe a model, from config.json or GGUF metadata.
  *
  * Both generations of config.json are read (rope_theta and rope_parameters,
- * torch_dtype and dtype, layer_types and the older pattern keys).  A field that
- * changes what is computed and that no architecture here knows is an error. */
+ * torch_dtype and dtype, layer_types and the older pattern keys); keys that a file
+ * leaves out have the defaults of transformers' class.  A field that changes what
+ * is computed and that no architecture here knows is an error. */
 #ifndef MG_FORMAT_CONFIG_H
 #define MG_FORMAT_CONFIG_H
 
@@ -27,12 +28,16 @@ typedef struct mg_rope_config {
 typedef struct mg_config {
     char    arch[32]; /* model_type, or GGUF's general.architecture: "llama", "gemma3_text", "qwen2" */
     int64_t vocab, dim, layers, heads, kv_heads, hd, ffn, max_positions;
+    int64_t types;                      /* token types (BERT), 0: none */
+    int64_t labels;                     /* of a sequence classifier, 0: the model predicts tokens */
     double  eps;
     bool    tied;                       /* the head is the embedding */
     bool    attention_bias, mlp_bias;
-    char    activation[32];             /* "silu", "gelu_pytorch_tanh", ... */
+    bool    serial_residual;            /* GPT-NeoX with use_parallel_residual = false */
+    char    activation[32];             /* "silu", "gelu_pytorch_tanh", ...; "": the architecture's own */
     int64_t window;                     /* sliding window, 0: none */
     bool    windowed[MG_CONFIG_LAYERS]; /* which layers use it */
+    bool    windows_given;              /* the file says which, else all do */
     double  query_scale;                /* query_pre_attn_scalar, 0: hd */
     double  attention_softcap, final_softcap;
     mg_rope_config rope, rope_local;    /* local: layers with a window when has_local */

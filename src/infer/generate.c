@@ -159,15 +159,17 @@ mg_status mg_generator_open(mg_generator **out, const mg_model *m, const mg_toke
 mg_status mg_generator_open_for(mg_generator **out, const mg_model *m, const mg_tokenizer *tokenizer,
                                 const mg_backend *b, int slots, int64_t context, int64_t longest, mg_error *err) {
     MG_ASSERT(slots > 0);
-    if (context < 2 || context > m->rope.positions)
+    mg_status st = mg_model_require_text(m, err);
+    if (st) return st;
+    if (context < 2 || context > m->positions)
         return mg_fail(err, MG_CONFIG, "a context of %lld tokens: the model was opened for %lld (max_length)",
-                       (long long)context, (long long)m->rope.positions);
+                       (long long)context, (long long)m->positions);
     mg_generator *g = mg_calloc(1, sizeof *g);
     if (!g) return mg_fail(err, MG_NOMEM, "no memory to generate text");
     if (slots > b->steady_rows) slots = (int)b->steady_rows;
     *g = (mg_generator){ .m = m, .tokenizer = tokenizer, .backend = b, .slots = slots, .context = context,
                           .longest = longest };
-    mg_status st = make_numbers(g, err);
+    st = make_numbers(g, err);
     if (!st) st = mg_cache_open(&g->cache, b->device, (int)m->c.layers, slots, context, cache_width(m), b->element, err);
     if (!st && !(g->room = mg_calloc((size_t)m->c.vocab * (size_t)slots, sizeof *g->room)))
         st = mg_fail(err, MG_NOMEM, "no memory for the logits of %d sequences", slots);
@@ -476,7 +478,7 @@ mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, cons
         out[i] = (mg_generation){ 0 };
         if (prompt[i].len > longest) longest = prompt[i].len;
     }
-    int64_t context = m->rope.positions, most = o->max_new_tokens;
+    int64_t context = m->positions, most = o->max_new_tokens;
     if (m->c.max_positions > 1 && m->c.max_positions < context) context = m->c.max_positions;
     if (most && most < context - (int64_t)longest) context = (int64_t)longest + most;
     if ((int64_t)longest > context) longest = (size_t)context; /* refused below, by its number */

@@ -23,9 +23,11 @@ typedef struct {
 } job;
 
 static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t n, mg_error *err) {
-    if (n > m->rope.positions)
+    mg_status st = mg_model_require_text(m, err);
+    if (st) return st;
+    if (n > m->positions)
         return mg_fail(err, MG_TRUNCATED, "the text has %lld tokens, the model was opened for %lld (max_length)",
-                       (long long)n, (long long)m->rope.positions);
+                       (long long)n, (long long)m->positions);
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->c.vocab)
             return mg_fail(err, MG_MISMATCH, "token %d does not exist, the model has %lld", (int)ids[i],

@@ -24,8 +24,11 @@ typedef struct mg_model_store {
     char       *path;
     mg_tensor **tensor; /* every weight, in table order */
     size_t      n_tensors, cap_tensors;
+    struct { const mg_weight_row *row; bool bias; } *origin; /* of each */
+    size_t      cap_origin;
     void      **buffer;
     size_t      n_buffers, cap_buffers;
+    mg_tensor   unit;
     char        formats[160];
     void       *placed; /* on m->device, all weights */
 } store;
@@ -34,11 +37,15 @@ typedef struct {
     mg_model               *m;
     const mg_model_options *o;
     mg_error               *err;
+    const mg_weight_row    *row; /* being loaded */
+    bool                    bias;
 } loader;
 
 static int64_t dim_of(const mg_config *c, mg_dim d) {
     const int64_t size[] = { [MG_DIM_1] = 1, [MG_DIM_D] = c->dim, [MG_DIM_Q] = c->heads * c->hd, [MG_DIM_KV] = c->kv_heads * c->hd,
-                             [MG_DIM_F] = c->ffn, [MG_DIM_HD] = c->hd, [MG_DIM_V] = c->vocab };
+                             [MG_DIM_QKV] = (c->heads + 2 * c->kv_heads) * c->hd, [MG_DIM_F] = c->ffn, [MG_DIM_2F] = 2 * c->ffn,
+                             [MG_DIM_HD] = c->hd, [MG_DIM_V] = c->vocab, [MG_DIM_POSITIONS] = c->max_positions,
+                             [MG_DIM_TYPES] = c->types, [MG_DIM_LABELS] = c->labels };
     return size[d];
 }
 
@@ -57,12 +64,15 @@ static mg_tensor *new_tensor(loader *ld, const char *name, const mg_found *f) {
     store     *s = ld->m->store;
     mg_tensor *x = mg_calloc(1, sizeof *x);
     char      *copy = mg_strdup(name);
-    if (!x || !copy || !MG_GROW(s->tensor, s->cap_tensors, s->n_tensors + 1)) {
+    if (!x || !copy || !MG_GROW(s->tensor, s->cap_tensors, s->n_tensors + 1) ||
+        !MG_GROW(s->origin, s->cap_origin, s->n_tensors + 1)) {
         free(x);
         free(copy);
         return NULL;
     }
     *x = (mg_tensor){ .name = copy, .rows = f->rows, .cols = f->cols, .format = f->format, .data = (void *)f->data, .param = true };
+    s->origin[s->n_tensors].row = ld->row;
+    s->origin[s->n_tensors].bias = ld->bias;
     return s->tensor[s->n_tensors++] = x;
 }
 
@@ -85,15 +95,21 @@ static mg_status found_or_fail(loader *ld, const char *name, int64_t rows, int64
     return MG_OK;
 }
 
-/* A vector in fp32, with Gemma's + 1 where the file stores g - 1. */
-static mg_status load_vector(loader *ld, const char *name, const char *own_name, int64_t n, bool plus_one, mg_tensor **out) {
+static bool other_order(const mg_model *m, unsigned flags) {
+    return m->from_gguf && flags & MG_WEIGHT_OTHER_ROWS;
+}
+
+/* A vector in fp32, in Hugging Face's order, with Gemma's + 1 where the file stores g - 1. */
+static mg_status load_vector(loader *ld, const char *name, const char *own_name, int64_t n, unsigned flags, mg_tensor **out) {
     mg_found  f;
     mg_status st = found_or_fail(ld, name, 1, n, &f);
     if (st) return st;
     float *copy = new_buffer(ld, (size_t)n * sizeof *copy);
     if (!copy) return no_memory(ld, name);
     f.format->decode(copy, f.data, NULL, 0, n);
-    for (int64_t i = 0; plus_one && i < n; i++) copy[i] += 1;
+    for (int64_t i = 0; flags & MG_WEIGHT_PLUS_ONE && !ld->m->from_gguf && i < n; i++) copy[i] += 1;
+    if (other_order(ld->m, flags)) /* only the biases of q, k and qkv */
+        for (int64_t i = 0; i < n; i++) f.format->decode(copy + i, f.data, NULL, mg_weight_row_in_gguf(&ld->m->c, flags, i), 1);
     f.data = copy;
     f.format = &mg_format_f32;
     *out = new_tensor(ld, own_name, &f);
@@ -102,14 +118,20 @@ static mg_status load_vector(loader *ld, const char *name, const char *own_name,
     return *out ? MG_OK : no_memory(ld, name);
 }
 
-/* GGUF's llama files turn each head's rows so that a rope of neighbouring pairs works: row 2i holds what was row i,
- * row 2i + 1 what was row i + hd/2.  Rows are whole blocks, so they are put back without decoding. */
-static void restore_rows(uint8_t *to, const uint8_t *from, int64_t rows, int64_t hd, size_t row_bytes) {
-    for (int64_t r = 0; r < rows; r++) {
-        int64_t head = r / hd * hd, i = r % hd;
-        int64_t source = head + (i < hd / 2 ? 2 * i : 2 * (i - hd / 2) + 1);
-        memcpy(to + (size_t)r * row_bytes, from + (size_t)source * row_bytes, row_bytes);
-    }
+/* Rows are whole blocks, so they are put back without decoding. */
+static void restore_rows(const mg_config *c, unsigned flags, uint8_t *to, const uint8_t *from, int64_t rows, size_t row_bytes) {
+    for (int64_t r = 0; r < rows; r++)
+        memcpy(to + (size_t)r * row_bytes, from + (size_t)mg_weight_row_in_gguf(c, flags, r) * row_bytes, row_bytes);
+}
+
+/* to [rows, cols] = from [cols, rows]^T, in tiles that stay in the cache */
+static void transpose(uint8_t *to, const uint8_t *from, int64_t rows, int64_t cols, size_t size) {
+    enum { TILE = 32 };
+    for (int64_t r0 = 0; r0 < rows; r0 += TILE)
+        for (int64_t c0 = 0; c0 < cols; c0 += TILE)
+            for (int64_t r = r0; r < rows && r < r0 + TILE; r++)
+                for (int64_t c = c0; c < cols && c < c0 + TILE; c++)
+                    memcpy(to + (size_t)(r * cols + c) * size, from + (size_t)(c * rows + r) * size, size);
 }
 
 /* The mapped pages behind a copy are not needed any more. */
@@ -153,24 +175,38 @@ static void note_format(mg_model *m, const mg_format *f) {
     snprintf(list + n, sizeof m->store->formats - n, "%s%s", n ? ", " : "", f->name);
 }
 
+/* The matrix as we want it, where the file has it otherwise or nothing may point to it. */
+static mg_status rearrange(loader *ld, mg_found *f, int64_t rows, int64_t cols, unsigned flags, bool turned) {
+    mg_model *m = ld->m;
+    bool      aligned = (uintptr_t)f->data % 4 == 0 || !mg_format_is_plain(f->format);
+    if (aligned && !turned && !other_order(m, flags)) return MG_OK;
+    if (turned && !mg_format_is_plain(f->format))
+        return mg_fail(ld->err, MG_UNSUPPORTED, "%s: '%s' is packed as %s and stored with inputs first; only plain numbers can be turned",
+                       m->store->path, f->name, f->format->name);
+    uint8_t *copy = new_buffer(ld, f->bytes);
+    if (!copy) return no_memory(ld, f->name);
+    if (turned)
+        transpose(copy, f->data, rows, cols, f->format->block_bytes);
+    else if (other_order(m, flags))
+        restore_rows(&m->c, flags, copy, f->data, rows, f->bytes / (size_t)rows);
+    else
+        memcpy(copy, f->data, f->bytes);
+    forget_pages(f->data, f->bytes);
+    f->data = copy;
+    f->rows = rows;
+    f->cols = cols;
+    return MG_OK;
+}
+
 static mg_status load_matrix(loader *ld, const char *name, const char *own_name, int64_t rows, int64_t cols, unsigned flags,
                              bool may_pack, mg_tensor **out) {
     mg_found    f;
     const void *side = NULL;
     mg_model   *m = ld->m;
-    mg_status   st = found_or_fail(ld, name, rows, cols, &f);
+    bool        turned = flags & MG_WEIGHT_TRANSPOSED && !m->from_gguf;
+    mg_status   st = found_or_fail(ld, name, turned ? cols : rows, turned ? rows : cols, &f);
+    if (!st) st = rearrange(ld, &f, rows, cols, flags, turned);
     if (st) return st;
-    bool aligned = (uintptr_t)f.data % 4 == 0 || !mg_format_is_plain(f.format);
-    if ((flags & MG_WEIGHT_INTERLEAVED && m->from_gguf) || !aligned) {
-        uint8_t *copy = new_buffer(ld, f.bytes);
-        if (!copy) return no_memory(ld, name);
-        if (m->from_gguf)
-            restore_rows(copy, f.data, rows, m->c.hd, f.bytes / (size_t)rows);
-        else
-            memcpy(copy, f.data, f.bytes);
-        forget_pages(f.data, f.bytes);
-        f.data = copy;
-    }
     if (may_pack && ld->o->quant) {
         if (!mg_format_is_plain(f.format))
             return mg_fail(ld->err, MG_CONFIG,
@@ -192,27 +228,33 @@ static bool present(loader *ld, const char *name) {
     return mg_source_find(&ld->m->store->source, name, &f);
 }
 
-/* The name of a row in this file and in Hugging Face's scheme. */
-static void names_of(const mg_weight_row *row, bool gguf, int layer, char *file, char *own, size_t n) {
-    char pattern[128];
+typedef struct { char file[192], own[192]; } weight_names;
+
+/* What a row's weight or bias is called in this file, and in Hugging Face's scheme. */
+static weight_names names_of(loader *ld, const char *hf, const char *gguf, const char *end, int layer) {
+    const mg_source *s = &ld->m->store->source;
+    const char      *kept = *ld->m->arch->prefix || ld->row->role == MG_ROLE_HEAD ? "" : s->prefix;
+    char             pattern[160];
+    weight_names     n;
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral" /* patterns of the architecture's own table */
-    snprintf(pattern, sizeof pattern, "%s.weight", gguf ? row->gguf : row->hf);
-    snprintf(file, n, pattern, layer);
-    snprintf(pattern, sizeof pattern, "%s.weight", row->hf);
-    snprintf(own, n, pattern, layer);
+    snprintf(pattern, sizeof pattern, "%s%s", ld->m->from_gguf ? gguf : hf, end);
+    snprintf(n.file, sizeof n.file, pattern, layer);
+    snprintf(pattern, sizeof pattern, "%s%s%s", kept, hf, end);
+    snprintf(n.own, sizeof n.own, pattern, layer);
 #pragma GCC diagnostic pop
+    return n;
 }
 
-static mg_status load_bias(loader *ld, const mg_weight_row *row, int layer, int64_t rows, mg_linear *l) {
-    char file[128], own[128];
+static mg_status load_bias(loader *ld, int layer, int64_t size, mg_tensor **out) {
+    const mg_weight_row *row = ld->row;
     if (!row->hf_bias) return MG_OK;
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wformat-nonliteral"
-    snprintf(file, sizeof file, ld->m->from_gguf ? row->gguf_bias : row->hf_bias, layer);
-    snprintf(own, sizeof own, row->hf_bias, layer);
-#pragma GCC diagnostic pop
-    return present(ld, file) ? load_vector(ld, file, own, rows, false, &l->bias) : MG_OK;
+    weight_names n = names_of(ld, row->hf_bias, row->gguf_bias, "", layer);
+    if (!present(ld, n.file)) return MG_OK;
+    ld->bias = true;
+    mg_status st = load_vector(ld, n.file, n.own, size, row->flags & ~(unsigned)MG_WEIGHT_PLUS_ONE, out);
+    ld->bias = false;
+    return st;
 }
 
 static mg_status add_linear(loader *ld, mg_linear *l) {
@@ -222,21 +264,30 @@ static mg_status add_linear(loader *ld, mg_linear *l) {
     return MG_OK;
 }
 
-static mg_status load_row(loader *ld, const mg_weight_row *row, int layer) {
-    mg_model *m = ld->m;
-    void     *field = (char *)&m->layer[layer] + row->field;
-    int64_t   rows = dim_of(&m->c, row->rows), cols = dim_of(&m->c, row->cols);
-    char      file[128], own[128];
-    names_of(row, m->from_gguf, layer, file, own, sizeof file);
-    if (row->flags & MG_WEIGHT_OPTIONAL && !present(ld, file)) return MG_OK;
-    if (!row->role) return load_vector(ld, file, own, cols, row->flags & MG_WEIGHT_PLUS_ONE && !m->from_gguf, field);
-    mg_linear *l = field;
-    l->role = row->role;
+static mg_status load_linear(loader *ld, const weight_names *n, int layer, int64_t rows, int64_t cols, mg_linear *l) {
+    bool inside = ld->row->role != MG_ROLE_HEAD; /* heads are not packed, and no adapter finds them */
+    l->role = ld->row->role;
     l->layer = layer;
-    snprintf(l->name, sizeof l->name, "%.*s", (int)(strlen(own) - strlen(".weight")), own);
-    mg_status st = load_matrix(ld, file, own, rows, cols, row->flags, true, &l->w);
-    if (!st) st = load_bias(ld, row, layer, rows, l);
-    return st ? st : add_linear(ld, l);
+    snprintf(l->name, sizeof l->name, "%.*s", (int)(strlen(n->own) - strlen(".weight")), n->own);
+    mg_status st = load_matrix(ld, n->file, n->own, rows, cols, ld->row->flags, inside, &l->w);
+    if (!st) st = load_bias(ld, layer, rows, &l->bias);
+    return st || !inside ? st : add_linear(ld, l);
+}
+
+/* `base`: the layer (or the model, layer -1) that the row's field is in. */
+static mg_status load_row(loader *ld, const mg_weight_row *row, void *base, int layer) {
+    mg_model *m = ld->m;
+    void     *field = (char *)base + row->field;
+    int64_t   rows = dim_of(&m->c, row->rows), cols = dim_of(&m->c, row->cols);
+    ld->row = row;
+    if (m->from_gguf && !row->gguf) return MG_OK;
+    weight_names n = names_of(ld, row->hf, row->gguf, ".weight", layer);
+    if (row->flags & MG_WEIGHT_OPTIONAL && !present(ld, n.file)) return MG_OK;
+    if (row->role) return load_linear(ld, &n, layer, rows, cols, field);
+    if (row->rows != MG_DIM_1) return load_matrix(ld, n.file, n.own, rows, cols, row->flags, false, field);
+    mg_norm  *norm = field;
+    mg_status st = load_vector(ld, n.file, n.own, cols, row->flags, &norm->g);
+    return st ? st : load_bias(ld, layer, cols, &norm->b);
 }
 
 static void set_attention(mg_model *m, int i) {
@@ -245,35 +296,57 @@ static void set_attention(mg_model *m, int i) {
     l->attention = (mg_attention_kind){ .heads = (int)c->heads, .kv_heads = (int)c->kv_heads, .hd = (int)c->hd,
                                         .window = c->windowed[i] ? (int)c->window : 0,
                                         .scale = (float)(1 / sqrt(c->query_scale > 0 ? c->query_scale : (double)c->hd)),
-                                        .softcap = (float)c->attention_softcap };
+                                        .softcap = (float)c->attention_softcap,
+                                        .bidirectional = m->arch->encoder };
     l->rope = c->has_local && c->windowed[i] ? &m->rope_local : &m->rope;
 }
 
 static const struct { const char *name; mg_activation kind; } activations[] = {
-    { "silu", MG_SILU }, { "swish", MG_SILU }, { "gelu_pytorch_tanh", MG_GELU_TANH }, { "gelu_new", MG_GELU_TANH },
+    { "silu", MG_SILU },         { "swish", MG_SILU },          { "gelu", MG_GELU }, { "gelu_python", MG_GELU },
+    { "gelu_new", MG_GELU_TANH }, { "gelu_fast", MG_GELU_TANH }, { "gelu_pytorch_tanh", MG_GELU_TANH },
 };
 
 static mg_status set_activation(loader *ld) {
+    char *name = ld->m->c.activation;
+    if (!*name) snprintf(name, sizeof ld->m->c.activation, "%s", ld->m->arch->activation);
     for (size_t i = 0; i < sizeof activations / sizeof *activations; i++)
         if (!strcmp(activations[i].name, ld->m->c.activation)) {
             ld->m->activation = activations[i].kind;
             return MG_OK;
         }
-    return mg_fail(ld->err, MG_UNSUPPORTED, "%s: the activation '%s' is not known here", ld->m->store->path, ld->m->c.activation);
+    return mg_fail(ld->err, MG_UNSUPPORTED, "%s: the activation '%s' is not known here (known: silu, gelu and its tanh forms)",
+                   ld->m->store->path, name);
+}
+
+static const mg_weight_row score[] = {
+    { MG_MODEL(head), MG_ROLE_HEAD, "score", "cls.output", NULL, NULL, MG_DIM_LABELS, MG_DIM_D, 0 },
+    { 0 },
+};
+
+const mg_weight_row *mg_model_classifier(const mg_model *m) { return m->arch->classifier ? m->arch->classifier : score; }
+
+/* [labels, labels], for a classifier whose head has a bias: see mg_model_logprobs. */
+static mg_status make_unit(loader *ld) {
+    int64_t n = ld->m->c.labels;
+    float  *one = new_buffer(ld, (size_t)(n * n) * sizeof *one);
+    if (!one) return no_memory(ld, "the classifier");
+    memset(one, 0, (size_t)(n * n) * sizeof *one);
+    for (int64_t i = 0; i < n; i++) one[i * n + i] = 1;
+    ld->m->store->unit = (mg_tensor){ .rows = n, .cols = n, .format = &mg_format_f32, .data = one };
+    ld->m->unit = &ld->m->store->unit;
+    return MG_OK;
 }
 
 static mg_status load_ends(loader *ld) {
     mg_model *m = ld->m;
-    bool      gguf = m->from_gguf;
-    const char *head = gguf ? "output.weight" : "lm_head.weight";
-    mg_status st = load_matrix(ld, gguf ? "token_embd.weight" : "model.embed_tokens.weight", "model.embed_tokens.weight",
-                               m->c.vocab, m->c.dim, 0, false, &m->embed);
-    if (!st) st = load_vector(ld, gguf ? "output_norm.weight" : "model.norm.weight", "model.norm.weight", m->c.dim,
-                              m->arch->norms_plus_one && !gguf, &m->norm);
-    if (st) return st;
-    m->head = (mg_linear){ .name = "lm_head", .role = MG_ROLE_HEAD, .layer = -1, .w = m->embed };
-    if (m->c.tied) return MG_OK;
-    return load_matrix(ld, head, "lm_head.weight", m->c.vocab, m->c.dim, 0, false, &m->head.w);
+    mg_status st = MG_OK;
+    for (const mg_weight_row *row = m->arch->ends; !st && row->hf; row++)
+        if (row->field != MG_MODEL(head) || !(m->c.tied || m->c.labels)) st = load_row(ld, row, m, -1);
+    if (!st && m->c.labels) st = load_row(ld, mg_model_classifier(m), m, -1);
+    if (!st && m->head.bias) st = make_unit(ld);
+    if (!st && !m->head.w && !m->arch->encoder)
+        m->head = (mg_linear){ .name = "lm_head", .role = MG_ROLE_HEAD, .layer = -1, .w = m->embed };
+    return st;
 }
 
 static mg_status load_layers(loader *ld) {
@@ -286,7 +359,7 @@ static mg_status load_layers(loader *ld) {
     mg_status st = MG_OK;
     for (int i = 0; !st && i < m->c.layers; i++) {
         set_attention(m, i);
-        for (const mg_weight_row *row = m->arch->weights; !st && row->hf; row++) st = load_row(ld, row, i);
+        for (const mg_weight_row *row = m->arch->weights; !st && row->hf; row++) st = load_row(ld, row, &m->layer[i], i);
     }
     return st;
 }
@@ -326,24 +399,32 @@ static mg_status read_config(loader *ld) {
     if (st) return st;
     m->arch = arch_of(m->c.arch, m->from_gguf);
     if (!m->arch) return unknown_arch(ld);
+    mg_source_choose_prefix(&s->source, m->arch->prefix, m->arch->ends->hf); /* the first row is the embedding */
     st = m->arch->adjust ? m->arch->adjust(&m->c, m->from_gguf, ld->err) : MG_OK;
     m->embed_scale = m->arch->embedding_scale ? (float)m->arch->embedding_scale(&m->c) : 1;
     return st ? st : set_activation(ld);
 }
 
 static mg_status make_ropes(loader *ld) {
-    mg_model *m = ld->m;
-    int64_t   positions = ld->o->positions ? ld->o->positions : 2048;
-    mg_status st = mg_rope_table_make(&m->rope, &m->c.rope, m->c.hd, positions, m->c.max_positions, ld->err);
-    if (!st && m->c.has_local)
-        st = mg_rope_table_make(&m->rope_local, &m->c.rope_local, m->c.hd, positions, m->c.max_positions, ld->err);
+    mg_model        *m = ld->m;
+    const mg_config *c = &m->c;
+    m->positions = ld->o->positions ? ld->o->positions : 2048;
+    if (m->position) { /* learned: there are no more than these */
+        if (m->positions > m->position->rows) m->positions = m->position->rows;
+        return MG_OK;
+    }
+    mg_status st = mg_rope_table_make(&m->rope, &c->rope, c->hd, m->positions, c->max_positions, false, ld->err);
+    if (!st && c->has_local)
+        st = mg_rope_table_make(&m->rope_local, &c->rope_local, c->hd, m->positions, c->max_positions, false, ld->err);
+    if (!st && c->rope.kind == MG_ROPE_LONGROPE && m->positions > c->rope.original_positions)
+        st = mg_rope_table_make(&m->rope_long, &c->rope, c->hd, m->positions, c->max_positions, true, ld->err);
     return st;
 }
 
 mg_status mg_model_open(mg_model **out, const char *path, const mg_model_options *o, mg_error *err) {
     mg_model *m = mg_calloc(1, sizeof *m);
     store    *s = mg_calloc(1, sizeof *s);
-    loader    ld = { m, o, err };
+    loader    ld = { .m = m, .o = o, .err = err };
     mg_status st = MG_OK;
     if (!m || !s || !(s->path = mg_strdup(path))) {
         free(m);
@@ -383,6 +464,7 @@ void mg_model_close(mg_model *m) {
     }
     for (size_t i = 0; i < s->n_buffers; i++) free(s->buffer[i]);
     free(s->tensor);
+    free(s->origin);
     free(s->buffer);
     mg_source_close(&s->source);
     free(s->path);
@@ -391,6 +473,7 @@ void mg_model_close(mg_model *m) {
     else {
         mg_rope_table_free(&m->rope);
         mg_rope_table_free(&m->rope_local);
+        mg_rope_table_free(&m->rope_long);
     }
     free(s);
     mg_config_free(&m->c);
@@ -407,12 +490,23 @@ void mg_model_placed(mg_model *m, const mg_device *d, void *memory) {
     s->n_buffers = 0;
     mg_rope_table_free(&m->rope);
     mg_rope_table_free(&m->rope_local);
+    mg_rope_table_free(&m->rope_long);
     m->copied_bytes = 0;
     m->device = d;
     s->placed = memory;
 }
 
 const mg_gguf *mg_model_gguf(const mg_model *m) { return m->store->source.gguf; }
+
+const mg_weight_row *mg_model_weight_row(const mg_model *m, const mg_tensor *w, bool *bias) {
+    const store *s = m->store;
+    for (size_t i = 0; i < s->n_tensors; i++)
+        if (s->tensor[i] == w) {
+            *bias = s->origin[i].bias;
+            return s->origin[i].row;
+        }
+    return NULL;
+}
 
 void mg_model_each_weight(mg_model *m, mg_weight_fn f, void *context) {
     for (size_t i = 0; i < m->store->n_tensors; i++)

@@ -1,6 +1,8 @@
 /* model.c -- what all architectures share: the table, and the way from ids to log-probabilities. */
 #include "model/model.h"
 
+#include "autograd/cache.h"
+
 #include <stddef.h>
 
 #define ARCH(x) extern const mg_arch mg_arch_##x;
@@ -17,14 +19,67 @@ const mg_arch *const *mg_archs(void) {
     return all;
 }
 
-mg_tensor *mg_model_hidden(mg_tape *t, const mg_model *m) {
-    mg_tensor *x = mg_embedding_apply(t, &m->net, m->embed, m->embed_scale);
-    for (int i = 0; i < (int)m->c.layers; i++) x = mg_segment(t, m->arch->block, m, i, x);
-    return mg_rmsnorm(t, x, m->norm, NULL, (float)m->c.eps);
+static int64_t longest(const mg_batch *b) {
+    int64_t most = 0;
+    for (int s = 0; s < b->n_seq; s++) {
+        int64_t n = b->start[s + 1] - b->start[s] + (b->cache ? b->cache->len[b->slot[s]] : 0);
+        most = n > most ? n : most;
+    }
+    return most;
 }
 
+const mg_rope_table *mg_rope_of(const mg_tape *t, const mg_model *m, const mg_layer *l) {
+    bool beyond = m->rope_long.cos && l->rope == &m->rope && longest(t->batch) > m->c.rope.original_positions;
+    return beyond ? &m->rope_long : l->rope;
+}
+
+static mg_tensor *embedded(mg_tape *t, const mg_model *m) {
+    mg_tensor *x = mg_embedding_apply(t, &m->net, m->embed, m->embed_scale);
+    if (m->type) x = mg_embed_onto(t, x, m->type, t->batch->type);
+    if (m->position) x = mg_embed_onto(t, x, m->position, t->batch->pos);
+    return m->embed_norm.g ? mg_layernorm(t, x, m->embed_norm.g, m->embed_norm.b, (float)m->c.eps, true) : x;
+}
+
+mg_tensor *mg_model_hidden(mg_tape *t, const mg_model *m) {
+    const float eps = (float)m->c.eps;
+    mg_tensor  *x = embedded(t, m);
+    for (int i = 0; i < (int)m->c.layers; i++) x = mg_segment(t, m->arch->block, m, i, x);
+    if (!m->norm.g) return x;
+    return m->norm.b ? mg_layernorm(t, x, m->norm.g, m->norm.b, eps, true) : mg_rmsnorm(t, x, m->norm.g, NULL, eps);
+}
+
+static mg_tensor *pooled(mg_tape *t, const mg_model *m, mg_tensor *h) {
+    return m->pooler.w ? mg_glu(t, mg_linear_apply(t, &m->pooler, h), NULL, MG_TANH) : h;
+}
+
+mg_tensor *mg_model_pooled(mg_tape *t, const mg_model *m, mg_tensor *hidden, const int32_t *row, int64_t n) {
+    return pooled(t, m, mg_rows(t, hidden, row, n));
+}
+
+mg_tensor *mg_model_class_logits(mg_tape *t, const mg_model *m, mg_tensor *hidden, const int32_t *row, int64_t n) {
+    MG_ASSERT(m->c.labels);
+    return mg_linear_apply(t, &m->head, mg_model_pooled(t, m, hidden, row, n));
+}
+
+int32_t mg_model_class_row(const mg_model *m, const mg_batch *b, int s) {
+    return m->arch->encoder ? b->start[s] : b->start[s + 1] - 1;
+}
+
+/* A head with a bias is a product of its own; its logits then meet the identity as the head that logprob wants. */
 mg_tensor *mg_model_logprobs(mg_tape *t, const mg_model *m, int32_t *top_id) {
-    return mg_logprob(t, mg_model_hidden(t, m), m->head.w, (float)m->c.final_softcap, top_id);
+    mg_tensor *h = mg_model_hidden(t, m);
+    if (!m->unit) return mg_logprob(t, h, m->head.w, (float)m->c.final_softcap, top_id);
+    return mg_logprob(t, mg_linear_apply(t, &m->head, pooled(t, m, h)), m->unit, 0, top_id);
+}
+
+mg_status mg_model_require_text(const mg_model *m, mg_error *err) {
+    if (m->c.labels)
+        return mg_fail(err, MG_UNSUPPORTED, "this model is a classifier of %lld labels and writes no text; give its base model",
+                       (long long)m->c.labels);
+    if (!m->head.w)
+        return mg_fail(err, MG_UNSUPPORTED, "this model (%s) is an encoder and writes no text; its vectors are for search and "
+                       "classification", m->arch->name);
+    return MG_OK;
 }
 
 mg_tensor *mg_model_logits(mg_tape *t, const mg_model *m, mg_tensor *hidden, const int32_t *row, int64_t n) {

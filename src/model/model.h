@@ -12,31 +12,42 @@
 #include "nn/seam.h"
 #include "tensor/nf4.h"
 
+/* b is NULL for RMS norms. */
+typedef struct mg_norm { mg_tensor *g, *b; } mg_norm;
+
 typedef struct mg_layer {
     mg_linear            q, k, v, o, gate, up, down;
-    mg_tensor           *attn_norm, *ffn_norm;           /* before the branch */
-    mg_tensor           *post_attn_norm, *post_ffn_norm; /* after it (Gemma) */
-    mg_tensor           *q_norm, *k_norm;                /* of each head */
-    const mg_rope_table *rope;
+    mg_linear            qkv, gate_up;                   /* in place of these where a file fuses them */
+    mg_norm              attn_norm, ffn_norm;            /* before the branch; BERT: after it */
+    mg_norm              post_attn_norm, post_ffn_norm;  /* after it (Gemma) */
+    mg_norm              q_norm, k_norm;                 /* of each head */
+    const mg_rope_table *rope;                           /* mg_rope_of says which to take */
     mg_attention_kind    attention;
 } mg_layer;
 
 typedef struct mg_model mg_model;
 
 /* Sizes that a shape is made of; MG_DIM_1 marks a vector. */
-typedef enum mg_dim { MG_DIM_1, MG_DIM_D, MG_DIM_Q, MG_DIM_KV, MG_DIM_F, MG_DIM_HD, MG_DIM_V } mg_dim;
+typedef enum mg_dim {
+    MG_DIM_1, MG_DIM_D, MG_DIM_Q, MG_DIM_KV, MG_DIM_QKV, MG_DIM_F, MG_DIM_2F, MG_DIM_HD, MG_DIM_V, MG_DIM_POSITIONS,
+    MG_DIM_TYPES, MG_DIM_LABELS,
+} mg_dim;
 
 enum {
     MG_WEIGHT_OPTIONAL = 1,   /* absent: the field stays NULL */
     MG_WEIGHT_PLUS_ONE = 2,   /* Hugging Face stores g - 1 (Gemma's norms) */
-    MG_WEIGHT_INTERLEAVED = 4 /* GGUF stores the rows of each head interleaved for its rope; put back on loading */
+    MG_WEIGHT_INTERLEAVED = 4, /* GGUF stores the rows of each head interleaved for its rope; put back on loading */
+    MG_WEIGHT_BY_HEAD = 8,    /* Hugging Face keeps q, k and v of a head together, GGUF those of all heads; put back too */
+    MG_WEIGHT_TRANSPOSED = 16, /* Hugging Face stores [inputs, outputs] (Conv1D), GGUF and we the other way */
+    MG_WEIGHT_OTHER_ROWS = MG_WEIGHT_INTERLEAVED | MG_WEIGHT_BY_HEAD
 };
 
-/* One weight: where it goes (a field of mg_layer), what files call it (%d: layer), its shape. */
+/* One weight: where it goes (a field of mg_layer or mg_model), what files call it (%d: layer), its shape.
+ * Linears and norms may have a bias of as many numbers as rows (norms: columns). */
 typedef struct mg_weight_row {
-    size_t      field;        /* offset in mg_layer of an mg_linear (role set) or an mg_tensor pointer */
-    mg_role     role;         /* 0: a vector */
-    const char *hf, *gguf;    /* without ".weight" */
+    size_t      field;        /* offset of an mg_linear (role set), an mg_norm (rows MG_DIM_1), else an mg_tensor * */
+    mg_role     role;         /* 0: no linear; several roles: a fused one */
+    const char *hf, *gguf;    /* without ".weight"; gguf NULL: not in such files */
     const char *hf_bias, *gguf_bias; /* whole names; NULL: never has one */
     mg_dim      rows, cols;
     unsigned    flags;
@@ -45,9 +56,13 @@ typedef struct mg_weight_row {
 typedef struct mg_arch {
     const char          *name;                        /* "llama" */
     const char          *hf_types[4], *gguf_archs[4]; /* NULL ends; the first is what is written */
-    const char          *hf_class;                    /* of transformers: "LlamaForCausalLM" */
-    const mg_weight_row *weights;                     /* role 0 and hf NULL ends */
-    bool                 norms_plus_one;              /* also the final norm */
+    const char          *hf_class;   /* of transformers: "LlamaForCausalLM" */
+    const char          *prefix;     /* of the base model in Hugging Face's names; "": as the file has it */
+    const mg_weight_row *ends;       /* outside the blocks: fields of mg_model; hf NULL ends */
+    const mg_weight_row *weights;    /* of a block: fields of mg_layer */
+    const mg_weight_row *classifier; /* head of a sequence classifier; NULL: "score" without bias */
+    const char          *activation; /* where files name none */
+    bool                 encoder;    /* sees both directions, predicts no next token */
     /* What config files of this architecture leave out or mean differently. */
     mg_status (*adjust)(mg_config *c, bool from_gguf, mg_error *err);
     double (*embedding_scale)(const mg_config *c); /* NULL: 1 */
@@ -66,9 +81,13 @@ struct mg_model {
     mg_config      c;
     mg_net         net;
     mg_layer      *layer; /* [c.layers] */
-    mg_tensor     *embed, *norm;
-    mg_linear      head; /* w is embed when tied; never adapted by default */
-    mg_rope_table  rope, rope_local;
+    mg_tensor     *embed, *position, *type; /* tables; position and type may be NULL */
+    mg_norm        embed_norm, norm;        /* g NULL: none */
+    mg_linear      head;   /* w is embed when tied, NULL when there is none; never adapted by default */
+    mg_linear      pooler; /* BERT: on the first token of a sequence; w NULL: none */
+    mg_tensor     *unit;   /* [labels, labels] identity, for a classifier with a bias */
+    int64_t        positions; /* longest sequence */
+    mg_rope_table  rope, rope_local, rope_long; /* long: of longrope, for sequences beyond the original length */
     mg_activation  activation;
     float          embed_scale;
     bool           from_gguf;
@@ -99,17 +118,44 @@ const mg_gguf *mg_model_gguf(const mg_model *m);
 typedef bool (*mg_weight_fn)(mg_tensor *w, void *context);
 void mg_model_each_weight(mg_model *m, mg_weight_fn f, void *context);
 
+/* Where row r of Hugging Face's order lies in a GGUF file, for a weight with these flags; and the other way round. */
+int64_t mg_weight_row_in_gguf(const mg_config *c, unsigned flags, int64_t r);
+int64_t mg_weight_row_in_hf(const mg_config *c, unsigned flags, int64_t r);
+
+/* The head of a sequence classifier. */
+const mg_weight_row *mg_model_classifier(const mg_model *m);
+
+/* The table row of a weight of this model; *bias says which of the two it is.  For who writes files. */
+const mg_weight_row *mg_model_weight_row(const mg_model *m, const mg_tensor *w, bool *bias);
+
+/* MG_UNSUPPORTED for an encoder or a classifier, which write no text. */
+mg_status mg_model_require_text(const mg_model *m, mg_error *err);
+
 /* Hidden states after the final norm, [rows, D]. */
 mg_tensor *mg_model_hidden(mg_tape *t, const mg_model *m);
-/* Log-probabilities of the batch's labelled rows, [n_labels, 1]; top_id or NULL as in mg_logprob. */
+/* Log-probabilities of the batch's labelled rows, [n_labels, 1]; top_id or NULL as in mg_logprob.  A classifier's
+ * labels are classes, and stand at the row that mg_model_class_row says. */
 mg_tensor *mg_model_logprobs(mg_tape *t, const mg_model *m, int32_t *top_id);
+/* Logits [n, labels] of a classifier at chosen rows of the hidden states; recorded. */
+mg_tensor *mg_model_class_logits(mg_tape *t, const mg_model *m, mg_tensor *hidden, const int32_t *row, int64_t n);
+/* Where sequence s of a batch is classified: its last row, an encoder's first. */
+int32_t    mg_model_class_row(const mg_model *m, const mg_batch *b, int s);
+/* tanh of the pooler on chosen rows (BERT's pooled output: the first row of each sequence), [n, D]; recorded. */
+mg_tensor *mg_model_pooled(mg_tape *t, const mg_model *m, mg_tensor *hidden, const int32_t *row, int64_t n);
 /* Logits [n, V] of chosen rows of the hidden states (soft cap applied by the reader: m->c.final_softcap). */
 mg_tensor *mg_model_logits(mg_tape *t, const mg_model *m, mg_tensor *hidden, const int32_t *row, int64_t n);
 
 const mg_arch *const *mg_archs(void); /* NULL ends */
 
 /* ---- for architectures ---- */
-mg_tensor *mg_llama_block(mg_tape *t, const void *model, int layer, mg_tensor *x); /* pre-norm, gated: llama, qwen2 */
+mg_tensor *mg_llama_block(mg_tape *t, const void *model, int layer, mg_tensor *x);  /* pre-norm, gated */
+mg_tensor *mg_gemma2_block(mg_tape *t, const void *model, int layer, mg_tensor *x); /* norms after the branches, too */
+mg_tensor *mg_head_norm(mg_tape *t, mg_tensor *x, mg_norm n, float eps);            /* x where n has no weight */
+double     mg_gemma_embedding_scale(const mg_config *c);
+/* The layer's rope for this batch: longrope has another one for long sequences. */
+const mg_rope_table *mg_rope_of(const mg_tape *t, const mg_model *m, const mg_layer *l);
+extern const mg_weight_row mg_llama_ends[], mg_gemma_ends[], mg_llama_weights[];
 #define MG_LAYER(field) offsetof(mg_layer, field)
+#define MG_MODEL(field) offsetof(mg_model, field)
 
 #endif

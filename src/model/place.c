@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ALIGN = 256, CHUNK = 1 << 22 };
+enum { ALIGN = 256, CHUNK = 1 << 22, ROPES = 3 };
 
 typedef struct {
     const mg_model   *m;
@@ -25,10 +25,11 @@ static uint8_t *take(placer *p, size_t bytes) {
     return p->base + at;
 }
 
+/* The bias of a linear, not of a norm. */
 static bool is_bias(const mg_model *m, const mg_tensor *w) {
-    for (size_t i = 0; i < m->net.n_linear; i++)
-        if (m->net.linear[i]->bias == w) return true;
-    return false;
+    bool                 bias = false;
+    const mg_weight_row *row = mg_model_weight_row(m, w, &bias);
+    return row && row->role && bias;
 }
 
 static const mg_format *format_there(const placer *p, const mg_tensor *w) {
@@ -95,11 +96,13 @@ static float *place_angles(placer *p, const mg_rope_table *t) {
     return (float *)(void *)to;
 }
 
-static void place_all(placer *p, mg_rope_table rope[2]) {
-    const mg_rope_table *from[2] = { &p->m->rope, &p->m->rope_local };
+static void place_all(placer *p, mg_rope_table rope[ROPES]) {
+    const mg_rope_table *from[ROPES] = { &p->m->rope, &p->m->rope_local, &p->m->rope_long };
     mg_model_each_weight((mg_model *)p->m, place_weight, p);
-    for (int i = 0; i < 2; i++) {
+    if (p->m->unit) place_weight(p->m->unit, p);
+    for (int i = 0; i < ROPES; i++) {
         rope[i] = *from[i];
+        if (!rope[i].positions) continue; /* this model has no such table */
         rope[i].cos = place_angles(p, from[i]);
         rope[i].sin = rope[i].cos + rope[i].positions * (rope[i].rot / 2);
     }
@@ -107,14 +110,14 @@ static void place_all(placer *p, mg_rope_table rope[2]) {
 
 size_t mg_model_placed_bytes(const mg_model *m, const mg_backend *b) {
     placer        p = { .m = m, .b = b };
-    mg_rope_table rope[2];
+    mg_rope_table rope[ROPES];
     if (b->device->host || !m->device->host) return m->weight_bytes;
     place_all(&p, rope);
     return p.used;
 }
 
 mg_status mg_model_place(mg_model *m, const mg_backend *b, mg_error *err) {
-    mg_rope_table rope[2];
+    mg_rope_table rope[ROPES];
     if (b->device->host) return MG_OK;
     MG_ASSERT(m->device->host);
     size_t bytes = mg_model_placed_bytes(m, b);
@@ -128,6 +131,7 @@ mg_status mg_model_place(mg_model *m, const mg_backend *b, mg_error *err) {
         mg_model_placed(m, b->device, p.base);
         m->rope = rope[0];
         m->rope_local = rope[1];
+        m->rope_long = rope[2];
         m->weight_bytes = bytes;
         st = b->device->status(err);
     }

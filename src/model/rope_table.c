@@ -10,6 +10,7 @@
 typedef struct {
     const mg_rope_config *c;
     int64_t               rot, positions, max_positions;
+    bool                  beyond;
     double                attention; /* factor on cos and sin */
 } rope_job;
 
@@ -75,7 +76,7 @@ static void by_longrope(rope_job *j, double *f) {
     const mg_rope_config *c = j->c;
     double original = (double)c->original_positions;
     double scale = c->factor > 0 ? c->factor : (double)j->max_positions / original;
-    const float *stretch = (double)j->positions > original ? c->long_factor : c->short_factor;
+    const float *stretch = j->beyond ? c->long_factor : c->short_factor;
     for (int64_t i = 0; i < j->rot / 2; i++) f[i] = plain(j, i) / (stretch ? (double)stretch[i] : 1);
     if (c->attention_factor > 0)
         j->attention = c->attention_factor;
@@ -89,8 +90,8 @@ static void (*const by_kind[])(rope_job *j, double *f) = {
 };
 
 mg_status mg_rope_table_make(mg_rope_table *out, const mg_rope_config *c, int64_t hd, int64_t positions,
-                             int64_t max_positions, mg_error *err) {
-    rope_job j = { c, (int64_t)((double)hd * c->partial) / 2 * 2, positions, max_positions, 1 };
+                             int64_t max_positions, bool beyond, mg_error *err) {
+    rope_job j = { c, (int64_t)((double)hd * c->partial) / 2 * 2, positions, max_positions, beyond, 1 };
     int64_t  half = j.rot / 2;
     double  *f = mg_calloc((size_t)half, sizeof *f);
     float   *angles = mg_calloc((size_t)positions * 2, (size_t)half * sizeof *angles);

@@ -22,7 +22,7 @@ static mg_status add_all(mg_source *s, size_t n, mg_error *err) {
 }
 
 mg_status mg_source_open_gguf(mg_source *s, const char *path, mg_error *err) {
-    mg_source made = { .path = path, .prefix = "" };
+    mg_source made = { .path = path, .canonical = "", .prefix = "" };
     mg_status st = mg_gguf_open(&made.gguf, path, err);
     if (!st) st = add_all(&made, made.gguf->n_tensors, err);
     for (size_t i = 0; !st && i < made.gguf->n_tensors; i++) {
@@ -97,19 +97,21 @@ static mg_status collect(mg_source *s, mg_error *err) {
     return st;
 }
 
-static const char *find_prefix(mg_source *s) {
-    static const char *const known[] = { "model.", "language_model.model.", "model.language_model.", "" };
-    char                     name[128];
-    int64_t                  i;
-    for (size_t k = 0; k < sizeof known / sizeof *known; k++) {
-        int n = snprintf(name, sizeof name, "%sembed_tokens.weight", known[k]);
-        if (mg_map_get(s->names, name, (size_t)n, &i)) return known[k];
+void mg_source_choose_prefix(mg_source *s, const char *canonical, const char *probe) {
+    const char *const known[] = { canonical, "language_model.model.", "model.language_model.", "bert.", "" };
+    char              name[256];
+    int64_t           i;
+    s->canonical = s->prefix = canonical;
+    for (size_t k = 0; !s->gguf && k < sizeof known / sizeof *known; k++) {
+        int n = snprintf(name, sizeof name, "%s%s.weight", known[k], probe + strlen(canonical));
+        if (n < 0 || (size_t)n >= sizeof name || !mg_map_get(s->names, name, (size_t)n, &i)) continue;
+        s->prefix = known[k];
+        return;
     }
-    return "model.";
 }
 
 mg_status mg_source_open_folder(mg_source *s, const char *folder, mg_error *err) {
-    mg_source made = { .path = folder };
+    mg_source made = { .path = folder, .canonical = "", .prefix = "" };
     char     *one = mg_path_join(folder, "model.safetensors"), *index = mg_path_join(folder, "model.safetensors.index.json");
     mg_status st = one && index ? MG_OK : mg_fail(err, MG_NOMEM, "%s: no memory", folder);
     if (st) goto done;
@@ -123,7 +125,6 @@ mg_status mg_source_open_folder(mg_source *s, const char *folder, mg_error *err)
                      "layout or a .gguf file",
                      folder);
     if (!st) st = collect(&made, err);
-    if (!st) made.prefix = find_prefix(&made);
 done:
     free(one);
     free(index);
@@ -146,22 +147,32 @@ void mg_source_close(mg_source *s) {
 
 bool mg_source_find(mg_source *s, const char *name, mg_found *out) {
     char    full[256];
+    size_t  strip = strlen(s->canonical);
     int64_t i;
-    int     n = strncmp(name, "model.", 6) || s->gguf ? snprintf(full, sizeof full, "%s", name)
-                                                      : snprintf(full, sizeof full, "%s%s", s->prefix, name + 6);
-    if (n < 0 || (size_t)n >= sizeof full || !mg_map_get(s->names, full, (size_t)n, &i)) return false;
+    int     n = strncmp(name, s->canonical, strip) != 0 ? -1 : snprintf(full, sizeof full, "%s%s", s->prefix, name + strip);
+    bool    found = n > 0 && (size_t)n < sizeof full && mg_map_get(s->names, full, (size_t)n, &i);
+    if (!found && !mg_map_get(s->names, name, strlen(name), &i)) return false;
     s->used[i] = true;
     *out = s->all[i];
     return true;
 }
 
+static bool ends_with(const char *s, const char *end) {
+    size_t n = strlen(s), len = strlen(end);
+    return n >= len && !strcmp(s + n - len, end);
+}
+
 const char *mg_source_leftover(const mg_source *s) {
-    /* computed anew, or parts of a multimodal model that text does not touch */
-    static const char *const harmless[] = { "rotary_emb.inv_freq", "rope_freqs.weight", "vision_tower.", "multi_modal_projector.",
-                                            "vision_model.",       "lm_head.weight",    "attn.masked_bias" };
+    /* computed anew; parts of a multimodal model that text does not touch; heads that nobody asks */
+    static const char *const harmless[] = { "rotary_emb.inv_freq", "rope_freqs.weight", "rope_factors_", "vision_tower.",
+                                            "multi_modal_projector.", "vision_model.", "lm_head.weight", "embed_out.weight",
+                                            "attn.masked_bias", "attention.masked_bias", "cls.predictions.",
+                                            "cls.seq_relationship.", "embeddings.position_ids" };
+    static const char *const masks[] = { ".attn.bias", ".attention.bias" }; /* GPT-2's and NeoX's causal masks */
     for (size_t i = 0; i < s->n; i++) {
         bool fine = s->used[i];
         for (size_t k = 0; !fine && k < sizeof harmless / sizeof *harmless; k++) fine = strstr(s->all[i].name, harmless[k]);
+        for (size_t k = 0; !fine && k < sizeof masks / sizeof *masks; k++) fine = ends_with(s->all[i].name, masks[k]);
         if (!fine) return s->all[i].name;
     }
     return NULL;

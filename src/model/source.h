@@ -18,7 +18,7 @@ typedef struct mg_source {
     mg_gguf         *gguf;  /* else: */
     mg_safetensors **shard; /* [n_shards] */
     size_t           n_shards;
-    const char      *prefix; /* what stands for "model." in this folder's names */
+    const char      *canonical, *prefix; /* what stands for the first in this folder's names */
     mg_map          *names;  /* of all tensors -> index */
     mg_found        *all;
     bool            *used;
@@ -28,6 +28,11 @@ typedef struct mg_source {
 mg_status mg_source_open_gguf(mg_source *s, const char *path, mg_error *err);
 mg_status mg_source_open_folder(mg_source *s, const char *folder, mg_error *err);
 void      mg_source_close(mg_source *s);
+
+/* Hugging Face's base models save without the prefix that their tasks have, multimodal ones with a longer one.  Finds
+ * out what stands for `canonical` in front of `probe`, the name (without ".weight") of a
+ * weight that every model has. */
+void mg_source_choose_prefix(mg_source *s, const char *canonical, const char *probe);
 
 /* By the name in this file; marks it used.  False: absent. */
 bool mg_source_find(mg_source *s, const char *name, mg_found *out);

@@ -164,7 +164,12 @@ static mg_status open_model(mg_trainer *r, mg_error *err) {
         mo.quant_block = (int)o->bnb_4bit_blocksize;
         mo.quant_nested = o->use_bnb_nested_quant;
     }
-    return mg_bundle_open(&r->bundle, o->model_name_or_path, &mo, o->chat_template, err);
+    mg_status st = mg_bundle_open(&r->bundle, o->model_name_or_path, &mo, o->chat_template, err);
+    if (!st) st = mg_model_require_text(r->bundle.model, err);
+    if (!st && r->bundle.model->positions < o->max_length)
+        st = mg_fail(err, MG_CONFIG, "max_length is %lld, but this model has learned %lld positions; set max_length to %lld or less",
+                     (long long)o->max_length, (long long)r->bundle.model->positions, (long long)r->bundle.model->positions);
+    return st;
 }
 
 static mg_status join_targets(const mg_list *list, char *out, size_t size, mg_error *err) {

@@ -205,7 +205,7 @@ static void draw_layernorm(problem *p) {
     leaf(p, 1, n, true);
 }
 static mg_tensor *build_layernorm(mg_tape *t, problem *p) {
-    mg_tensor *y = mg_layernorm(t, &p->leaf[0], &p->leaf[1], p->choice ? &p->leaf[2] : NULL, 0.1f);
+    mg_tensor *y = mg_layernorm(t, &p->leaf[0], &p->leaf[1], p->choice ? &p->leaf[2] : NULL, 0.1f, p->choice == 1);
     return p->choice < 2 ? y : mg_add(t, &p->leaf[0], y, 0.5f);
 }
 

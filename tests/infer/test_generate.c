@@ -16,7 +16,8 @@ static mg_error err;
 #define OK(call) assert_ok(call, err)
 
 static const char *const backends[] = { "ref32", "cpu" };
-static const char *const names[] = { "llama2", "llama3", "gemma3", "qwen2" };
+static const char *const names[] = { "llama2", "llama3", "gemma3", "qwen2", "mistral", "qwen3", "gemma2", "phi3", "gpt2", "gpt_neox" };
+enum { MODELS = sizeof names / sizeof *names };
 
 static mg_model *open_model(const char *name) {
     char             path[64];
@@ -57,7 +58,7 @@ static void free_prompts(mg_ids *prompt) {
 static void golden_greedy(void **state) {
     (void)state;
     for (size_t b = 0; b < 2; b++)
-        for (size_t i = 0; i < 4; i++) {
+        for (size_t i = 0; i < MODELS; i++) {
             char      path[64];
             mg_json   j;
             mg_ids    prompt = { 0 }, want = { 0 };
@@ -99,7 +100,7 @@ static void check_position(void *context, int64_t i, const float *logit) {
 static void cache_equals_recomputation(void **state) {
     (void)state;
     for (size_t b = 0; b < 2; b++)
-        for (size_t i = 0; i < 4; i++) {
+        for (size_t i = 0; i < MODELS; i++) {
             mg_model         *m = open_model(names[i]);
             const mg_backend *backend = mg_backend_find(backends[b]);
             mg_ids            prompt[PROMPTS] = { 0 };
@@ -125,7 +126,7 @@ static void cache_equals_recomputation(void **state) {
 static void alone_equals_together(void **state) {
     (void)state;
     for (size_t b = 0; b < 2; b++)
-        for (size_t i = 0; i < 4; i++) {
+        for (size_t i = 0; i < MODELS; i++) {
             mg_model         *m = open_model(names[i]);
             const mg_backend *backend = mg_backend_find(backends[b]);
             mg_ids            prompt[PROMPTS] = { 0 };

@@ -93,11 +93,11 @@ static void test_packing(void **state) {
 
 static void test_checkpointing(void **state) {
     (void)state;
-    static const char *const models[] = { "llama2", "gemma3" };
+    static const char *const models[] = { "llama2", "gemma3", "phi3", "gpt_neox" };
     rig r;
     rig_open(&r);
     const char *rows = rig_rows(&r, "rows.jsonl", 12, 5, 60, 320);
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 4; i++) {
         const char *model = rig_golden(&r, models[i]);
         char        name[3][40];
         for (int k = 0; k < 3; k++) {

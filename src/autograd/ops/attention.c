@@ -14,7 +14,7 @@
 #include "autograd/cache.h"
 
 static mg_attention_shape shape_of(const mg_batch *b, mg_attention_kind kind) {
-    return (mg_attention_shape){ .n_seq = b->n_seq, .q_start = b->q_start ? b->q_start : b->start, .heads = kind.heads, .kv_heads = kind.kv_heads,
+    return (mg_attention_shape){ .n_seq = b->n_seq, .q_start = mg_batch_starts(b), .heads = kind.heads, .kv_heads = kind.kv_heads,
                                  .hd = kind.hd, .window = kind.window, .scale = kind.scale, .softcap = kind.softcap,
                                  .bidirectional = kind.bidirectional };
 }

@@ -3,7 +3,8 @@
  *     n = (x - mean) r,  r = 1 / sqrt(mean((x - mean)^2) + eps)        y = n g + b
  *     dx = r (g dy - mean(g dy) - n mean(g dy n))   dg = sum over rows of dy n   db = sum of dy
  *
- * Two numbers a row are kept; y is cheap enough to be made again in the backward pass. */
+ * Two numbers a row are kept; y is cheap enough to be made again in the backward pass, unless it is what a block
+ * leaves (BERT). */
 #include "autograd/ops.h"
 
 static void layernorm_back(mg_tape *t, mg_node *n) {
@@ -32,11 +33,11 @@ static void layernorm_redo(mg_tape *t, mg_node *n) { forward(t, n); }
 
 static const mg_op op_layernorm = { "layernorm", layernorm_back, layernorm_redo };
 
-mg_tensor *mg_layernorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *b, float eps) {
+mg_tensor *mg_layernorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *b, float eps, bool kept) {
     if (!x) return NULL;
     MG_ASSERT_EQ(x->cols, g->cols);
     void      *stats = mg_keep_bytes(t, 2 * (size_t)x->rows * t->backend->scalar->block_bytes);
-    mg_tensor *y = mg_result_cheap(t, x->rows, x->cols);
+    mg_tensor *y = kept ? mg_result(t, x->rows, x->cols) : mg_result_cheap(t, x->rows, x->cols);
     if (!y || !stats) return NULL;
     forward(t, &(mg_node){ .out = y, .in = { x, g, b }, .saved = { stats }, .f = { eps } });
     mg_node *n = MG_RECORD(t, &op_layernorm, y, x, g, b);

@@ -12,12 +12,22 @@ static mg_mat part(mg_mat m, int64_t first, int64_t rows) {
     return m;
 }
 
+/* Where gradients of results are no scalars, embed_dw adds up in scalars beside them. */
 static void rows_back(mg_tape *t, mg_node *n) {
-    bool   accumulate;
-    mg_mat dx = mg_grad(t, n->in[0], &accumulate);
+    bool             accumulate;
+    const mg_format *scalar = t->backend->scalar;
+    mg_mat           dx = mg_grad(t, n->in[0], &accumulate), to = dx;
+    size_t           mark;
     if (!dx.data) return;
-    if (!accumulate) t->backend->fill((mg_fill_args){ dx, 0 });
-    t->backend->embed_dw((mg_embed_dw_args){ dx, mg_grad_of(n->out), n->ref[0], 1 });
+    if (dx.format != scalar) {
+        to = (mg_mat){ mg_work_begin(t, (size_t)(dx.rows * dx.cols) * scalar->block_bytes, &mark), dx.rows, dx.cols, scalar, NULL };
+        if (!to.data) return;
+    }
+    if (dx.format != scalar || !accumulate) t->backend->fill((mg_fill_args){ to, 0 });
+    t->backend->embed_dw((mg_embed_dw_args){ to, mg_grad_of(n->out), n->ref[0], 1 });
+    if (dx.format == scalar) return;
+    t->backend->add((mg_add_args){ .y = dx, .x = to, .scale = 1, .accumulate = accumulate });
+    mg_work_end(t, mark);
 }
 
 static const mg_op op_rows = { "rows", rows_back, NULL };
@@ -37,8 +47,8 @@ static void mean_back(mg_tape *t, mg_node *n) {
     mg_mat          dx = mg_grad(t, n->in[0], &accumulate);
     if (!dx.data) return;
     size_t mark;
-    mg_mat dy = mg_grad_of(n->out), ones = { NULL, dx.rows, 1, t->backend->element, NULL };
-    ones.data = mg_work_begin(t, (size_t)dx.rows * t->backend->element->block_bytes, &mark);
+    mg_mat dy = mg_grad_of(n->out), ones = { NULL, dx.rows, 1, dx.format, NULL };
+    ones.data = mg_work_begin(t, (size_t)dx.rows * dx.format->block_bytes, &mark);
     if (!ones.data) return;
     t->backend->fill((mg_fill_args){ ones, 1 });
     for (int s = 0; s < b->n_seq; s++) { /* a column of ones spreads dy's row */
@@ -56,14 +66,18 @@ mg_tensor *mg_mean_rows(mg_tape *t, mg_tensor *x) {
     const mg_batch *b = t->batch;
     mg_tensor      *y = mg_result(t, b->n_seq, x->cols);
     if (!y) return NULL;
-    t->backend->fill((mg_fill_args){ mg_mat_of(y), 0 });
+    size_t mark;
+    mg_mat sum = { NULL, 1, x->cols, t->backend->scalar, NULL };
+    sum.data = mg_work_begin(t, (size_t)x->cols * t->backend->scalar->block_bytes, &mark);
+    if (!sum.data) return NULL;
     for (int s = 0; s < b->n_seq; s++) {
-        mg_mat  to = part(mg_mat_of(y), s, 1);
         int64_t n = b->start[s + 1] - b->start[s];
         MG_ASSERT(n > 0);
-        t->backend->column_sum((mg_column_sum_args){ to, part(mg_mat_of(x), b->start[s], n) });
-        t->backend->add((mg_add_args){ .y = to, .x = to, .scale = 1.0f / (float)n });
+        t->backend->fill((mg_fill_args){ sum, 0 });
+        t->backend->column_sum((mg_column_sum_args){ sum, part(mg_mat_of(x), b->start[s], n) });
+        t->backend->add((mg_add_args){ .y = part(mg_mat_of(y), s, 1), .x = sum, .scale = 1.0f / (float)n });
     }
+    mg_work_end(t, mark);
     MG_RECORD(t, &op_mean, y, x)->ref[0] = b;
     return y;
 }

@@ -1,37 +1,6 @@
-/* gemma3.c -- Gemma 3 (text): norms before and after each branch, RMS norms on the
- * heads of q and k, five windowed layers to one that sees all, and two rope bases.
- *
- *     x = x + norm( o( attention( rope(norm(q(n))), rope(norm(k(n))), v(n) ) ) )     n = norm(x)
- *     x = x + norm( down( gelu(gate(n)) up(n) ) )                                   n = norm(x)
- *
- * The embedding is multiplied by sqrt(D).  Norm weights are stored as g - 1 in
- * Hugging Face's files and as g in GGUF. */
+/* gemma3.c -- Gemma 3 (text): Gemma 2's block with RMS norms on the heads of q and k and without soft caps, five
+ * windowed layers to one that sees all, and two rope bases. */
 #include "model/model.h"
-
-#include <math.h>
-#include <string.h>
-
-static mg_tensor *block(mg_tape *t, const void *model, int layer, mg_tensor *x) {
-    const mg_model *m = model;
-    const mg_layer *l = &m->layer[layer];
-    const float     eps = (float)m->c.eps;
-    const int       hd = (int)m->c.hd;
-
-    mg_tensor *n = mg_rmsnorm(t, x, l->attn_norm, NULL, eps);
-    mg_tensor *q = mg_rmsnorm(t, mg_linear_apply(t, &l->q, n), l->q_norm, NULL, eps);
-    mg_tensor *k = mg_rmsnorm(t, mg_linear_apply(t, &l->k, n), l->k_norm, NULL, eps);
-    mg_tensor *v = mg_linear_apply(t, &l->v, n);
-    q = mg_rope(t, q, l->rope, hd);
-    k = mg_rope(t, k, l->rope, hd);
-    mg_tensor *a = mg_attend(t, &m->net, q, k, v, l->attention, layer);
-    a = mg_linear_apply(t, &l->o, a);
-    x = mg_residual_norm(t, &m->net, x, a, l->post_attn_norm, eps, layer, MG_SITE_ATTENTION);
-
-    n = mg_rmsnorm(t, x, l->ffn_norm, NULL, eps);
-    mg_tensor *gate = mg_linear_apply(t, &l->gate, n), *up = mg_linear_apply(t, &l->up, n);
-    mg_tensor *f = mg_linear_apply(t, &l->down, mg_glu(t, gate, up, m->activation));
-    return mg_residual_norm(t, &m->net, x, f, l->post_ffn_norm, eps, layer, MG_SITE_FFN);
-}
 
 #define LAYER "model.layers.%d."
 #define NORM(field, hf, gguf, width)                                                                     \
@@ -59,17 +28,15 @@ static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
     (void)err;
     c->has_local = true;
     c->tied = true;
+    for (int64_t i = 0; !c->windows_given && i < c->layers; i++) c->windowed[i] = c->window > 0 && (i + 1) % WINDOW_PATTERN != 0;
     if (!from_gguf) return MG_OK;
-    strcpy(c->activation, "gelu_pytorch_tanh");
-    for (int64_t i = 0; i < c->layers; i++) c->windowed[i] = c->window > 0 && (i + 1) % WINDOW_PATTERN != 0;
     /* GGUF leaves out query_pre_attn_scalar: it is the head width in all sizes but one */
     if (c->layers == LAYERS_OF_27B) c->query_scale = (double)c->dim / (double)c->heads;
     return MG_OK;
 }
 
-static double embedding_scale(const mg_config *c) { return sqrt((double)c->dim); }
-
 const mg_arch mg_arch_gemma3 = {
-    .name = "gemma3", .hf_class = "Gemma3ForCausalLM", .hf_types = { "gemma3_text", "gemma3" }, .gguf_archs = { "gemma3" }, .weights = weights,
-    .norms_plus_one = true, .adjust = adjust, .embedding_scale = embedding_scale, .block = block,
+    .name = "gemma3", .hf_class = "Gemma3ForCausalLM", .hf_types = { "gemma3_text", "gemma3" }, .gguf_archs = { "gemma3" }, .prefix = "model.",
+    .ends = mg_gemma_ends, .weights = weights, .activation = "gelu_pytorch_tanh", .adjust = adjust,
+    .embedding_scale = mg_gemma_embedding_scale, .block = mg_gemma2_block,
 };

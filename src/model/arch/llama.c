@@ -7,27 +7,38 @@
  * roles in the table; what a method adds to them happens behind mg_linear_apply. */
 #include "model/model.h"
 
+/* Qwen3 and Gemma 3 norm each head of q and k; the others have no such weight. */
+mg_tensor *mg_head_norm(mg_tape *t, mg_tensor *x, mg_norm n, float eps) { return n.g ? mg_rmsnorm(t, x, n.g, NULL, eps) : x; }
+
 mg_tensor *mg_llama_block(mg_tape *t, const void *model, int layer, mg_tensor *x) {
     const mg_model *m = model;
     const mg_layer *l = &m->layer[layer];
     const float     eps = (float)m->c.eps;
     const int       hd = (int)m->c.hd;
+    const mg_rope_table *rope = mg_rope_of(t, m, l);
 
-    mg_tensor *n = mg_rmsnorm(t, x, l->attn_norm, NULL, eps);
-    mg_tensor *q = mg_rope(t, mg_linear_apply(t, &l->q, n), l->rope, hd);
-    mg_tensor *k = mg_rope(t, mg_linear_apply(t, &l->k, n), l->rope, hd);
+    mg_tensor *n = mg_rmsnorm(t, x, l->attn_norm.g, NULL, eps);
+    mg_tensor *q = mg_rope(t, mg_head_norm(t, mg_linear_apply(t, &l->q, n), l->q_norm, eps), rope, hd);
+    mg_tensor *k = mg_rope(t, mg_head_norm(t, mg_linear_apply(t, &l->k, n), l->k_norm, eps), rope, hd);
     mg_tensor *v = mg_linear_apply(t, &l->v, n);
     mg_tensor *a = mg_attend(t, &m->net, q, k, v, l->attention, layer);
     x = mg_linear_onto(t, &m->net, &l->o, a, x, layer, MG_SITE_ATTENTION);
 
-    n = mg_rmsnorm(t, x, l->ffn_norm, NULL, eps);
+    n = mg_rmsnorm(t, x, l->ffn_norm.g, NULL, eps);
     mg_tensor *gate = mg_linear_apply(t, &l->gate, n), *up = mg_linear_apply(t, &l->up, n);
     return mg_linear_onto(t, &m->net, &l->down, mg_glu(t, gate, up, m->activation), x, layer, MG_SITE_FFN);
 }
 
+const mg_weight_row mg_llama_ends[] = {
+    { MG_MODEL(embed), 0, "model.embed_tokens", "token_embd", NULL, NULL, MG_DIM_V, MG_DIM_D, 0 },
+    { MG_MODEL(norm), 0, "model.norm", "output_norm", NULL, NULL, MG_DIM_1, MG_DIM_D, 0 },
+    { MG_MODEL(head), MG_ROLE_HEAD, "lm_head", "output", NULL, NULL, MG_DIM_V, MG_DIM_D, 0 },
+    { 0 },
+};
+
 #define LAYER "model.layers.%d."
 #define BIAS(hf, gguf) LAYER hf ".bias", "blk.%d." gguf ".bias"
-static const mg_weight_row weights[] = {
+const mg_weight_row mg_llama_weights[] = {
     { MG_LAYER(q), MG_ROLE_Q, LAYER "self_attn.q_proj", "blk.%d.attn_q", BIAS("self_attn.q_proj", "attn_q"), MG_DIM_Q,
       MG_DIM_D, MG_WEIGHT_INTERLEAVED },
     { MG_LAYER(k), MG_ROLE_K, LAYER "self_attn.k_proj", "blk.%d.attn_k", BIAS("self_attn.k_proj", "attn_k"), MG_DIM_KV,
@@ -54,6 +65,6 @@ static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
 }
 
 const mg_arch mg_arch_llama = {
-    .name = "llama", .hf_class = "LlamaForCausalLM", .hf_types = { "llama" }, .gguf_archs = { "llama" }, .weights = weights, .adjust = adjust,
-    .block = mg_llama_block,
+    .name = "llama", .hf_class = "LlamaForCausalLM", .hf_types = { "llama" }, .gguf_archs = { "llama" }, .prefix = "model.", .ends = mg_llama_ends,
+    .weights = mg_llama_weights, .activation = "silu", .adjust = adjust, .block = mg_llama_block,
 };

@@ -29,6 +29,6 @@ static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
 }
 
 const mg_arch mg_arch_qwen2 = {
-    .name = "qwen2", .hf_class = "Qwen2ForCausalLM", .hf_types = { "qwen2" }, .gguf_archs = { "qwen2" }, .weights = weights, .adjust = adjust,
-    .block = mg_llama_block,
+    .name = "qwen2", .hf_class = "Qwen2ForCausalLM", .hf_types = { "qwen2" }, .gguf_archs = { "qwen2" }, .prefix = "model.", .ends = mg_llama_ends,
+    .weights = weights, .activation = "silu", .adjust = adjust, .block = mg_llama_block,
 };

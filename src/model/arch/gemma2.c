@@ -1,0 +1,64 @@
+/* gemma2.c -- Gemma 2: norms before and after each branch, soft caps on attention scores and logits, and every
+ * second layer, from the first on, with a window.
+ *
+ *     x = x + norm( o( attention( rope(q(n)), rope(k(n)), v(n) ) ) )     n = norm(x)
+ *     x = x + norm( down( gelu(gate(n)) up(n) ) )                        n = norm(x)
+ *
+ * Scores are divided by sqrt(query_pre_attn_scalar).  Gemma 3 has the same block with norms on q and k. */
+#include "model/model.h"
+
+#include <math.h>
+
+mg_tensor *mg_gemma2_block(mg_tape *t, const void *model, int layer, mg_tensor *x) {
+    const mg_model *m = model;
+    const mg_layer *l = &m->layer[layer];
+    const float     eps = (float)m->c.eps;
+    const int       hd = (int)m->c.hd;
+
+    mg_tensor *n = mg_rmsnorm(t, x, l->attn_norm.g, NULL, eps);
+    mg_tensor *q = mg_rope(t, mg_head_norm(t, mg_linear_apply(t, &l->q, n), l->q_norm, eps), l->rope, hd);
+    mg_tensor *k = mg_rope(t, mg_head_norm(t, mg_linear_apply(t, &l->k, n), l->k_norm, eps), l->rope, hd);
+    mg_tensor *v = mg_linear_apply(t, &l->v, n);
+    mg_tensor *a = mg_attend(t, &m->net, q, k, v, l->attention, layer);
+    a = mg_linear_apply(t, &l->o, a);
+    x = mg_residual_norm(t, &m->net, x, a, l->post_attn_norm.g, eps, layer, MG_SITE_ATTENTION);
+
+    n = mg_rmsnorm(t, x, l->ffn_norm.g, NULL, eps);
+    mg_tensor *gate = mg_linear_apply(t, &l->gate, n), *up = mg_linear_apply(t, &l->up, n);
+    mg_tensor *f = mg_linear_apply(t, &l->down, mg_glu(t, gate, up, m->activation));
+    return mg_residual_norm(t, &m->net, x, f, l->post_ffn_norm.g, eps, layer, MG_SITE_FFN);
+}
+
+#define LAYER "model.layers.%d."
+#define NORM(field, hf, gguf, width)                                                                     \
+    { MG_LAYER(field), 0, LAYER hf, "blk.%d." gguf, NULL, NULL, MG_DIM_1, width, MG_WEIGHT_PLUS_ONE }
+static const mg_weight_row weights[] = {
+    { MG_LAYER(q), MG_ROLE_Q, LAYER "self_attn.q_proj", "blk.%d.attn_q", NULL, NULL, MG_DIM_Q, MG_DIM_D, 0 },
+    { MG_LAYER(k), MG_ROLE_K, LAYER "self_attn.k_proj", "blk.%d.attn_k", NULL, NULL, MG_DIM_KV, MG_DIM_D, 0 },
+    { MG_LAYER(v), MG_ROLE_V, LAYER "self_attn.v_proj", "blk.%d.attn_v", NULL, NULL, MG_DIM_KV, MG_DIM_D, 0 },
+    { MG_LAYER(o), MG_ROLE_O, LAYER "self_attn.o_proj", "blk.%d.attn_output", NULL, NULL, MG_DIM_D, MG_DIM_Q, 0 },
+    { MG_LAYER(gate), MG_ROLE_GATE, LAYER "mlp.gate_proj", "blk.%d.ffn_gate", NULL, NULL, MG_DIM_F, MG_DIM_D, 0 },
+    { MG_LAYER(up), MG_ROLE_UP, LAYER "mlp.up_proj", "blk.%d.ffn_up", NULL, NULL, MG_DIM_F, MG_DIM_D, 0 },
+    { MG_LAYER(down), MG_ROLE_DOWN, LAYER "mlp.down_proj", "blk.%d.ffn_down", NULL, NULL, MG_DIM_D, MG_DIM_F, 0 },
+    NORM(attn_norm, "input_layernorm", "attn_norm", MG_DIM_D),
+    NORM(post_attn_norm, "post_attention_layernorm", "post_attention_norm", MG_DIM_D),
+    NORM(ffn_norm, "pre_feedforward_layernorm", "ffn_norm", MG_DIM_D),
+    NORM(post_ffn_norm, "post_feedforward_layernorm", "post_ffw_norm", MG_DIM_D),
+    { 0 },
+};
+
+enum { LAYERS_OF_27B = 46 };
+
+static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
+    (void)err;
+    for (int64_t i = 0; !c->windows_given && i < c->layers; i++) c->windowed[i] = c->window > 0 && i % 2 == 0;
+    /* GGUF leaves out query_pre_attn_scalar: it is the head width in all sizes but one */
+    if (from_gguf && c->layers == LAYERS_OF_27B) c->query_scale = (double)c->dim / (double)c->heads;
+    return MG_OK;
+}
+
+const mg_arch mg_arch_gemma2 = {
+    .name = "gemma2", .hf_class = "Gemma2ForCausalLM", .hf_types = { "gemma2" }, .gguf_archs = { "gemma2" }, .prefix = "model.", .ends = mg_gemma_ends,
+    .weights = weights, .activation = "gelu_pytorch_tanh", .adjust = adjust, .embedding_scale = mg_gemma_embedding_scale,
+    .block = mg_gemma2_block,
+};
