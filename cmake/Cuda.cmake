@@ -28,5 +28,6 @@ set_target_properties(migaki_cuda PROPERTIES OUTPUT_NAME migaki-cuda CXX_VISIBIL
 target_include_directories(migaki_cuda PRIVATE src)
 target_compile_definitions(migaki_cuda PRIVATE MG_VERSION="${PROJECT_VERSION}")
 target_link_libraries(migaki_cuda PRIVATE CUDA::cublasLt)
+target_link_options(migaki_cuda PRIVATE LINKER:-z,defs) # what is missing must fail here, not at dlopen
 install(TARGETS migaki_cuda LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/migaki)
 message(STATUS "CUDA plugin: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION} for ${MIGAKI_CUDA_ARCHITECTURES}")

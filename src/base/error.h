@@ -57,7 +57,7 @@ mg_status mg_fail_in(mg_error *err, const char *context);
 int mg_exit_code(mg_status status);
 
 #ifdef __cplusplus /* the kernels of the CUDA backend include this */
-#define MG_NORETURN [[noreturn]]
+#define MG_NORETURN extern "C" [[noreturn]]
 #else
 #define MG_NORETURN _Noreturn
 #endif

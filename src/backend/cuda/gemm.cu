@@ -118,7 +118,7 @@ void mg_cuda_product(mg_mat c, mg_mat a, bool ta, mg_mat b, bool tb, float alpha
     if (k.bias) cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.data, sizeof bias.data);
     cublasStatus_t st = cublasLtMatmul(lt, p->op, &alpha, b.data, p->a, a.data, p->b, &beta, c.data, p->c, c.data, p->c, &p->algo,
                                        workspace, WORK_BYTES, mg_cuda_stream);
-    if (st != CUBLAS_STATUS_SUCCESS) mg_cuda_check(cudaErrorUnknown, cublasGetStatusString(st));
+    if (st != CUBLAS_STATUS_SUCCESS) mg_cuda_check(cudaErrorUnknown, cublasLtGetStatusString(st));
 }
 
 void mg_cuda_gemm(mg_gemm_args a) {

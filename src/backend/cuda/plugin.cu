@@ -10,7 +10,9 @@
 #include "backend/cuda/logprob.h"
 #include "backend/plugin.h"
 
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { ALIGN = 256, PROGRAM_BYTES = 192 << 20 };
@@ -27,6 +29,17 @@ void mg_cuda_check(cudaError_t e, const char *what) {
     if (e == cudaSuccess || first_error != cudaSuccess) return;
     first_error = e;
     snprintf(first_what, sizeof first_what, "%s", what);
+}
+
+/* The program's own is not linked here. */
+void mg_bug(const char *file, int line, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "%s:%d: bug in migaki: ", file, line);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+    abort();
 }
 
 /* ---- memory ---- */
