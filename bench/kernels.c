@@ -146,15 +146,15 @@ static void find_limits(void) {
 /* ---- the kernels ---- */
 
 static void linears(const mg_backend *b, const char *format, int64_t n, int64_t i, int64_t o) {
-    mg_mat x = matrix(n, i), y = matrix(n, o), w = weight(format, o, i), none = { 0 };
+    mg_mat x = matrix(n, i), y = matrix(n, o), w = weight(format, o, i);
     void  *work = memory(b->linear_work(n, (mg_mat){ .rows = o, .cols = i }));
     char   text[64];
     snprintf(text, sizeof text, "N %d I %d O %d %s", (int)n, (int)i, (int)o, w.format->name);
     double flops = 2.0 * (double)(n * i * o);
     if (n == 1) { /* generation: weights a second, shown as GB/s of a byte each */
-        MEASURE(linear, text, 0, (double)(i * o), { y, x, w, none, false, work });
+        MEASURE(linear, text, 0, (double)(i * o), { .y = y, .x = x, .w = w, .work = work });
     } else {
-        MEASURE(linear, text, flops, 0, { y, x, w, none, false, work });
+        MEASURE(linear, text, flops, 0, { .y = y, .x = x, .w = w, .work = work });
         MEASURE(linear_dx, text, flops, 0, { x, y, w, false, work });
     }
     free(work), drop(x), drop(y), drop(w);

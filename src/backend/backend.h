@@ -38,8 +38,9 @@ typedef struct { mg_mat y, x; float scale; bool accumulate; } mg_add_args;
 /* c = alpha op(a) op(b) + beta c, op = transpose where ta / tb; all plain */
 typedef struct { mg_mat c, a, b; bool ta, tb; float alpha, beta; } mg_gemm_args;
 
-/* y [N,O] = x [N,I] w[O,I]^T + bias [1,O] (bias.data may be NULL); with `accumulate`, plus y */
-typedef struct { mg_mat y, x, w, bias; bool accumulate; void *work; } mg_linear_args;
+/* y [N,O] = x [N,I] w[O,I]^T + bias [1,O] (bias.data may be NULL); with `accumulate`, plus `onto`
+ * [N,O], which is y itself when its data is NULL */
+typedef struct { mg_mat y, x, w, bias, onto; bool accumulate; void *work; } mg_linear_args;
 /* dx [N,I] = dy [N,O] w[O,I] */
 typedef struct { mg_mat dx, dy, w; bool accumulate; void *work; } mg_linear_dx_args;
 

@@ -7,6 +7,7 @@
 #include "model/model.h"
 
 #include "base/file.h"
+#include "base/thread.h"
 #include "model/place.h"
 #include "model/source.h"
 #include "model/rope_table.h"
@@ -141,6 +142,14 @@ static void forget_pages(const void *p, size_t bytes) {
     if (begin < end) madvise((void *)begin, end - begin, MADV_DONTNEED);
 }
 
+typedef struct { const mg_found *from; float *to; int64_t unit; } decoding;
+static void decode_range(void *context, int64_t begin, int64_t end, int thread) {
+    const decoding *d = context;
+    (void)thread;
+    if (begin < end)
+        d->from->format->decode(d->to + begin * d->unit, d->from->data, NULL, begin * d->unit, (end - begin) * d->unit);
+}
+
 static mg_status pack(loader *ld, mg_found *f, const void **side) {
     const mg_model_options *o = ld->o;
     int64_t                 n = f->rows * f->cols;
@@ -154,7 +163,8 @@ static mg_status pack(loader *ld, mg_found *f, const void **side) {
         free(plain);
         return no_memory(ld, f->name);
     }
-    f->format->decode(plain, f->data, NULL, 0, n);
+    decoding d = { f, plain, mg_format_is_plain(f->format) ? 1 : f->format->block };
+    mg_parallel(n / d.unit, 1 << 14, decode_range, &d);
     const mg_nf4_side *table;
     const void        *data;
     mg_nf4_encode(o->quant, plain, n, o->quant_block, o->quant_nested, room, &data, &table);

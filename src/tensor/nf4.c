@@ -24,6 +24,8 @@
  *   tests/tensor/test_nf4.c rebuilds the grid and shows that nothing else differs. */
 #include "tensor/nf4.h"
 
+#include "base/thread.h"
+
 #include "base/mem.h"
 
 #include <float.h>
@@ -203,15 +205,41 @@ static void encode_step(const float table[16], bool two_zeros, const float *rest
     for (int i = 0; i < NF4_STEP / 2; i++) packed[i] = (uint8_t)(code[2 * i] << 4 | code[2 * i + 1]);
 }
 
-static void encode_codes(const mg_format *format, const float *w, int64_t n, int block, uint8_t *packed) {
-    bool         fp4 = format == &mg_format_fp4;
-    const float *table = fp4 ? fp4_table : nf4_table;
-    for (int64_t begin = 0; begin < n; begin += block) {
-        float max = absolute_max(w + begin, block);
+/* Blocks know nothing of each other, so threads share them out and every number of threads gives the same bytes. */
+typedef struct {
+    const float *w, *table;
+    int          block;
+    bool         two_zeros;
+    uint8_t     *packed;
+    float       *absmax;
+} encoding;
+
+static void encode_blocks(void *context, int64_t first, int64_t last, int thread) {
+    const encoding *e = context;
+    (void)thread;
+    for (int64_t begin = first * e->block; begin < last * e->block; begin += e->block) {
+        float max = absolute_max(e->w + begin, e->block);
         float inverse = max >= FLT_MIN ? 1 / max : 0;
-        for (int64_t i = begin; i < begin + block; i += NF4_STEP)
-            encode_step(table, fp4, w + i, inverse, packed + i / 2);
+        for (int64_t i = begin; i < begin + e->block; i += NF4_STEP)
+            encode_step(e->table, e->two_zeros, e->w + i, inverse, e->packed + i / 2);
     }
+}
+
+static void encode_codes(const mg_format *format, const float *w, int64_t n, int block, uint8_t *packed) {
+    bool     fp4 = format == &mg_format_fp4;
+    encoding e = { .w = w, .table = fp4 ? fp4_table : nf4_table, .block = block, .two_zeros = fp4, .packed = packed };
+    mg_parallel(n / block, 256, encode_blocks, &e);
+}
+
+static void absmax_blocks(void *context, int64_t first, int64_t last, int thread) {
+    const encoding *e = context;
+    (void)thread;
+    for (int64_t b = first; b < last; b++) e->absmax[b] = absolute_max(e->w + b * e->block, e->block);
+}
+
+static void find_absmax(float *absmax, const float *w, int64_t n, int block) {
+    encoding e = { .w = w, .block = block, .absmax = absmax };
+    mg_parallel(n / block, 256, absmax_blocks, &e);
 }
 
 /* ---- the mean in torch's order ----
@@ -288,7 +316,7 @@ static void encode_nested(const nf4_layout *l, char *base, const float *w, int64
                           mg_nf4_side *side) {
     float  *absmax = (float *)(void *)(base + l->data);
     int64_t blocks = n / block;
-    for (int64_t b = 0; b < blocks; b++) absmax[b] = absolute_max(w + b * block, block);
+    find_absmax(absmax, w, n, block);
     side->offset = torch_mean(absmax, blocks);
     for (int64_t b = 0; b < blocks; b++) absmax[b] -= side->offset;
     mg_dynamic8_encode(absmax, blocks, NESTED_BLOCK, true, (uint8_t *)(base + l->absmax_code),
@@ -302,7 +330,7 @@ static void encode_nested(const nf4_layout *l, char *base, const float *w, int64
 static void encode_plain(const nf4_layout *l, char *base, const float *w, int64_t n, int block,
                          mg_nf4_side *side) {
     float *absmax = (float *)(void *)(base + l->absmax);
-    for (int64_t b = 0; b < n / block; b++) absmax[b] = absolute_max(w + b * block, block);
+    find_absmax(absmax, w, n, block);
     side->absmax = absmax;
 }
 

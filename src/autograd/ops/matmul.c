@@ -35,15 +35,12 @@ mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg
     mg_tensor *y = mg_result(t, x->rows, w->rows);
     if (!y) return NULL;
     mg_mat none = { 0 };
-    if (residual) {
-        MG_ASSERT(residual->rows == y->rows && residual->cols == y->cols);
-        t->backend->add((mg_add_args){ .y = mg_mat_of(y), .x = mg_mat_of(residual), .scale = 1 });
-    }
+    MG_ASSERT(!residual || (residual->rows == y->rows && residual->cols == y->cols));
     size_t mark;
     void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, mg_mat_of(w)), &mark);
     if (!work) return NULL;
-    t->backend->linear((mg_linear_args){ mg_mat_of(y), mg_mat_of(x), mg_mat_of(w), bias ? mg_mat_of(bias) : none,
-                                         residual != NULL, work });
+    t->backend->linear((mg_linear_args){ .y = mg_mat_of(y), .x = mg_mat_of(x), .w = mg_mat_of(w), .bias = bias ? mg_mat_of(bias) : none,
+                                         .onto = residual ? mg_mat_of(residual) : none, .accumulate = residual != NULL, .work = work });
     mg_work_end(t, mark);
     MG_RECORD(t, &op_matmul, y, x, w, bias, residual);
     return y;

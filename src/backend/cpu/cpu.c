@@ -8,7 +8,6 @@
 #define PRODUCT(x)                                                          \
     static void x##_f32(mg_##x##_args a) { mg_cpu_##x(a, false); }          \
     static void x##_bf16(mg_##x##_args a) { mg_cpu_##x(a, true); }
-PRODUCT(linear)
 PRODUCT(linear_dx)
 PRODUCT(gemm)
 PRODUCT(logprob)
@@ -37,6 +36,14 @@ SHARED(dropout)
 SHARED(weighted_sum)
 SHARED(adamw)
 SHARED(square_sum)
+
+/* The products add to y alone: what lies elsewhere is put there first. */
+static void linear(mg_linear_args a, bool bf16) {
+    if (a.accumulate && a.onto.data && a.onto.data != a.y.data) mg_cpu_add((mg_add_args){ .y = a.y, .x = a.onto, .scale = 1 });
+    mg_cpu_linear(a, bf16);
+}
+static void linear_f32(mg_linear_args a) { linear(a, false); }
+static void linear_bf16(mg_linear_args a) { linear(a, true); }
 
 static size_t work_f32(int64_t n, mg_mat w) { return mg_cpu_linear_work(n, w.cols, w.rows, false); }
 static size_t work_bf16(int64_t n, mg_mat w) { return mg_cpu_linear_work(n, w.cols, w.rows, true); }

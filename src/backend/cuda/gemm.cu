@@ -101,29 +101,30 @@ static product *look_up(const product_key *k) {
     return NULL;
 }
 
-void mg_cuda_product(mg_mat c, mg_mat a, bool ta, mg_mat b, bool tb, float alpha, float beta, mg_mat bias) {
+void mg_cuda_product(mg_mat c, mg_mat a, bool ta, mg_mat b, bool tb, float alpha, float beta, mg_mat bias, mg_mat onto) {
     product_key k;
     if (!c.rows || !c.cols) return;
+    if (!onto.data || beta == 0) onto = c;
     memset(&k, 0, sizeof k); /* compared as bytes */
     k.m = c.cols, k.n = c.rows, k.k = ta ? a.rows : a.cols;
     k.lda = b.cols, k.ldb = a.cols, k.ldc = c.cols;
     k.ta = tb, k.tb = ta, k.bias = bias.data != NULL, k.adds = beta != 0;
     k.type = (int)type_of(a.format), k.type_c = (int)type_of(c.format);
-    k.align_a = alignment(b.data), k.align_b = alignment(a.data), k.align_c = alignment(c.data);
+    k.align_a = alignment(b.data), k.align_b = alignment(a.data), k.align_c = alignment((void *)((uintptr_t)c.data | (uintptr_t)onto.data));
     product *p = look_up(&k);
     if (!p || !p->works || a.format != b.format) {
         mg_cuda_check(cudaErrorNotSupported, "gemm: cuBLASLt has no product for these types and shapes");
         return;
     }
     if (k.bias) cublasLtMatmulDescSetAttribute(p->op, CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias.data, sizeof bias.data);
-    cublasStatus_t st = cublasLtMatmul(lt, p->op, &alpha, b.data, p->a, a.data, p->b, &beta, c.data, p->c, c.data, p->c, &p->algo,
+    cublasStatus_t st = cublasLtMatmul(lt, p->op, &alpha, b.data, p->a, a.data, p->b, &beta, onto.data, p->c, c.data, p->c, &p->algo,
                                        workspace, WORK_BYTES, mg_cuda_stream);
     if (st != CUBLAS_STATUS_SUCCESS) mg_cuda_check(cudaErrorUnknown, cublasLtGetStatusString(st));
 }
 
 void mg_cuda_gemm(mg_gemm_args a) {
     mg_mat none = {};
-    mg_cuda_product(a.c, a.a, a.ta, a.b, a.tb, a.alpha, a.beta, none);
+    mg_cuda_product(a.c, a.a, a.ta, a.b, a.tb, a.alpha, a.beta, none, none);
 }
 
 mg_mat mg_cuda_plain(mg_mat w, const mg_format *f, void *room) {
@@ -140,10 +141,10 @@ size_t mg_cuda_linear_work(int64_t n, mg_mat w, const mg_format *element) {
 
 void mg_cuda_linear(mg_linear_args a) {
     mg_mat w = mg_cuda_plain(a.w, a.x.format, a.work);
-    mg_cuda_product(a.y, a.x, false, w, true, 1, a.accumulate ? 1.0f : 0.0f, a.bias);
+    mg_cuda_product(a.y, a.x, false, w, true, 1, a.accumulate ? 1.0f : 0.0f, a.bias, a.onto);
 }
 
 void mg_cuda_linear_dx(mg_linear_dx_args a) {
     mg_mat none = {}, w = mg_cuda_plain(a.w, a.dy.format, a.work);
-    mg_cuda_product(a.dx, a.dy, false, w, false, 1, a.accumulate ? 1.0f : 0.0f, none);
+    mg_cuda_product(a.dx, a.dy, false, w, false, 1, a.accumulate ? 1.0f : 0.0f, none, none);
 }

@@ -11,9 +11,9 @@ extern "C" {
 /* Once, after the stream exists; false: cuBLASLt or its work memory cannot be had. */
 bool mg_cuda_gemm_open(void);
 
-/* c = alpha op(a) op(b) + beta c + bias on each row; bias [1, c.cols] of c's format, or data NULL.  a and b have one
+/* c = alpha op(a) op(b) + beta onto + bias on each row; onto.data NULL: c itself.  bias [1, c.cols] of c's format, or data NULL.  a and b have one
  * format; c that or f32. */
-void mg_cuda_product(mg_mat c, mg_mat a, bool ta, mg_mat b, bool tb, float alpha, float beta, mg_mat bias);
+void mg_cuda_product(mg_mat c, mg_mat a, bool ta, mg_mat b, bool tb, float alpha, float beta, mg_mat bias, mg_mat onto);
 
 /* A weight as plain elements of format f: w itself, or decoded into `room`. */
 mg_mat mg_cuda_plain(mg_mat w, const mg_format *f, void *room);

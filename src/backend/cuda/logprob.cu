@@ -53,7 +53,7 @@ static mg_cuda_logits logits_of(const layout *l, void *work, mg_mat h, mg_mat w,
     *chosen = matrix(work, 0, n, h.cols, h.format);
     mg_cuda_gather_rows(*chosen, h, row + first);
     mg_cuda_logits t = { matrix(work, l->z, n, w.rows, mg_cuda_f32), 0, target + first, softcap };
-    mg_cuda_product(t.z, *chosen, false, w, true, 1, 0, none);
+    mg_cuda_product(t.z, *chosen, false, w, true, 1, 0, none, none);
     return t;
 }
 
@@ -66,7 +66,7 @@ void mg_cuda_logprob(mg_logprob_args a) {
         mg_cuda_logits t = logits_of(&l, a.work, a.h, w, a.row, a.target, i, n, a.softcap, &h);
         mg_mat         slopes = a.dh.data ? matrix(a.work, l.slopes, n, w.rows, e) : none;
         mg_cuda_logit_whole(t, slopes, (float *)a.logp + i, (float *)a.lse + i, a.top_id ? a.top_id + i : NULL, NULL);
-        if (a.dh.data) mg_cuda_product(rows_of(a.dh, i, n), slopes, false, w, false, 1, 0, none);
+        if (a.dh.data) mg_cuda_product(rows_of(a.dh, i, n), slopes, false, w, false, 1, 0, none, none);
     }
 }
 
@@ -83,9 +83,9 @@ void mg_cuda_logprob_back(mg_logprob_back_args a) {
         mg_cuda_logits t = logits_of(&l, a.work, a.h, w, a.row, a.target, i, n, a.softcap, &h);
         mg_mat         slopes = matrix(a.work, l.slopes, n, w.rows, e), dh = matrix(a.work, l.dh, n, w.cols, e);
         mg_cuda_logit_slopes(t, slopes, (const float *)a.lse + i, (const float *)a.dlogp + i);
-        if (a.dw.data) mg_cuda_product(a.dw, slopes, true, h, false, 1, 1, none);
+        if (a.dw.data) mg_cuda_product(a.dw, slopes, true, h, false, 1, 1, none, none);
         if (!a.dh.data) continue;
-        mg_cuda_product(dh, slopes, false, w, false, 1, 0, none);
+        mg_cuda_product(dh, slopes, false, w, false, 1, 0, none, none);
         mg_cuda_scatter_rows(a.dh, dh, a.row + i, NULL);
     }
 }

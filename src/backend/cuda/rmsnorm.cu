@@ -1,10 +1,13 @@
-/* rmsnorm.cu -- RMSNorm of groups of columns, forward and backward. */
+/* rmsnorm.cu -- RMSNorm of groups of columns, forward and backward.
+ *
+ * Gains are fp32 beside elements of another type as a rule, so they have a view of their own: they stay in the
+ * cache, and the rows keep the fast one. */
 #include "backend/cuda/rows.h"
 #include "backend/cuda/sums.h"
 
 template <class V, int W, int K>
 static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
-    rmsnorm(V y, V x, V g, V residual, float *inv, float eps, int64_t groups, int64_t cols, int threads) {
+    rmsnorm(V y, V x, mixed g, V residual, float *inv, float eps, int64_t groups, int64_t cols, int threads) {
     __shared__ float shared[33];
     int              lane = threadIdx.x % threads, steps = ROW_STEPS;
     int64_t          group = (int64_t)blockIdx.x * (blockDim.x / threads) + threadIdx.x / threads, at = group * cols;
@@ -36,14 +39,14 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
 void mg_cuda_rmsnorm(mg_rmsnorm_args a) {
     int64_t cols = a.g.cols, groups = a.x.rows * a.x.cols / cols;
     if (!groups) return;
-    mg_with_views({ a.y, a.x, a.g, a.residual }, cols % 8 == 0, [&](auto v, auto w) {
+    mg_with_views({ a.y, a.x, a.residual }, cols % 8 == 0 && mg_on16(a.g.data), [&](auto v, auto w) {
         using V = decltype(v);
         constexpr int W = decltype(w)::value;
         mg_with_kept(cols, W, [&](auto k) {
             constexpr int K = decltype(k)::value;
             row_plan      p = mg_plan_rows(cols, W, K);
             rmsnorm<V, W, K><<<mg_blocks(groups, p.rows), p.block, 0, mg_cuda_stream>>>(
-                V::of(a.y), V::of(a.x), V::of(a.g), V::of(a.residual), (float *)a.inv, a.eps, groups, cols, p.threads);
+                V::of(a.y), V::of(a.x), mixed::of(a.g), V::of(a.residual), (float *)a.inv, a.eps, groups, cols, p.threads);
             MG_CUDA_LAUNCHED("rmsnorm");
         });
     });
@@ -54,19 +57,19 @@ void mg_cuda_rmsnorm(mg_rmsnorm_args a) {
  * Blocks walk over rows, so that what a column's gain gets is summed in registers; the blocks' sums go to the
  * work memory, [block][cols] floats, and are added up by a second launch. */
 
-template <class V, int W, int K>
+template <class V, int W, int K, bool GAIN>
 static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
-    rmsnorm_back(V dx, V dy, V x, V g, const float *inv, float *dg, bool accumulate, int64_t groups, int64_t cols, int threads) {
+    rmsnorm_back(V dx, V dy, V x, mixed g, const float *inv, float *dg, bool accumulate, int64_t groups, int64_t cols, int threads) {
     extern __shared__ float of_rows[]; /* [rows of the block][cols], when there are several */
     __shared__ float        shared[33];
     int                     lane = threadIdx.x % threads, rows = blockDim.x / threads;
     int                     steps = ROW_STEPS;
-    float                   gain_sum[K ? K : 1][W], gain[W], old[W];
-    float                  *mine = dg + (K ? blockIdx.x : (int64_t)blockIdx.x * rows + threadIdx.x / threads) * cols;
-    for (int j = 0; j < (K ? K : 1); j++)
+    float                   gain_sum[K && GAIN ? K : 1][W], gain[W], old[W];
+    float                  *mine = GAIN ? dg + (K ? blockIdx.x : (int64_t)blockIdx.x * rows + threadIdx.x / threads) * cols : nullptr;
+    for (int j = 0; j < (K && GAIN ? K : 1); j++)
 #pragma unroll
         for (int k = 0; k < W; k++) gain_sum[j][k] = 0;
-    if (!K && dg)
+    if (!K && GAIN)
         PIECES(j, c)
 #pragma unroll
     for (int k = 0; k < W; k++) mine[c + k] = 0;
@@ -99,35 +102,43 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
 #pragma unroll
             for (int k = 0; k < W; k++) {
                 float through = vy[k] * vx[k] * r;
-                if (K) gain_sum[j][k] += through;
-                else if (dg) mine[c + k] += through;
+                if (K && GAIN) gain_sum[j][k] += through;
+                else if (GAIN) mine[c + k] += through;
                 vx[k] = r * (gain[k] * vy[k] - vx[k] * along) + (accumulate ? old[k] : 0.0f);
             }
             if (dx) dx.put(at + c, vx);
         }
     }
-    if (K && dg) mg_put_column_sums<W, K>(mine, gain_sum, of_rows, cols, threads);
+    if constexpr (K && GAIN) mg_put_column_sums<W, K>(mine, gain_sum, of_rows, cols, threads);
 }
 
-void mg_cuda_rmsnorm_back(mg_rmsnorm_back_args a) {
-    int64_t cols = a.g.cols, groups = a.x.rows * a.x.cols / cols;
-    if (!groups || (!a.dx.data && !a.dg.data)) return;
-    unsigned blocks = 0, parts = 0;
-    mg_with_views({ a.dx, a.dy, a.x, a.g }, cols % 8 == 0, [&](auto v, auto w) {
+template <bool GAIN> static unsigned launch_back(mg_rmsnorm_back_args a, int64_t groups, int64_t cols) {
+    unsigned parts = 0;
+    mg_with_views({ a.dx, a.dy, a.x }, cols % 8 == 0 && mg_on16(a.g.data), [&](auto v, auto w) {
         using V = decltype(v);
         constexpr int W = decltype(w)::value;
         mg_with_kept(cols, W, [&](auto k) {
             constexpr int K = decltype(k)::value;
             row_plan      p = mg_plan_rows(cols, W, K);
-            blocks = mg_part_blocks(groups, p, K);
+            unsigned      blocks = GAIN ? mg_part_blocks(groups, p, K) : mg_blocks(groups, p.rows);
+            size_t        bytes = GAIN && K && p.rows > 1 ? (size_t)p.rows * cols * sizeof(float) : 0;
             parts = K ? blocks : blocks * p.rows;
-            size_t bytes = K && p.rows > 1 && a.dg.data ? (size_t)p.rows * cols * sizeof(float) : 0;
-            rmsnorm_back<V, W, K><<<blocks, p.block, bytes, mg_cuda_stream>>>(
-                V::of(a.dx), V::of(a.dy), V::of(a.x), V::of(a.g), (const float *)a.inv,
-                a.dg.data ? (float *)a.work : nullptr, a.accumulate && a.dx.data, groups, cols, p.threads);
+            rmsnorm_back<V, W, K, GAIN><<<blocks, p.block, bytes, mg_cuda_stream>>>(
+                V::of(a.dx), V::of(a.dy), V::of(a.x), mixed::of(a.g), (const float *)a.inv, GAIN ? (float *)a.work : nullptr,
+                a.accumulate && a.dx.data, groups, cols, p.threads);
             MG_CUDA_LAUNCHED("rmsnorm_back");
         });
     });
-    if (!a.dg.data) return;
+    return parts;
+}
+
+void mg_cuda_rmsnorm_back(mg_rmsnorm_back_args a) {
+    int64_t cols = a.g.cols, groups = a.x.rows * a.x.cols / cols;
+    if (!groups || (!a.dx.data && !a.dg.data)) return;
+    if (!a.dg.data) {
+        launch_back<false>(a, groups, cols);
+        return;
+    }
+    unsigned parts = launch_back<true>(a, groups, cols);
     mg_cuda_add_columns(a.dg, mg_mat{ a.work, (int64_t)parts, cols, mg_cuda_f32, nullptr });
 }
