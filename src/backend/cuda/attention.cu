@@ -187,7 +187,7 @@ extern "C" size_t mg_cuda_attention_work(const mg_attention_shape *s, int64_t q_
 
 extern "C" void mg_cuda_attention(mg_attention_args a) {
     if (a.q.rows == 0 || a.s.n_seq == 0) return;
-    if (mg_cuda_attention_few(&a) || mg_cuda_attention_tiles(&a)) return;
+    if (mg_cuda_attention_few(&a) || mg_cuda_attention_wide(&a) || mg_cuda_attention_tiles(&a)) return;
     if (a.q.format == mg_cuda_f32) plain_attention<float>(a);
     else if (a.q.format == mg_cuda_f16) plain_attention<__half>(a);
     else plain_attention<__nv_bfloat16>(a);
@@ -196,7 +196,8 @@ extern "C" void mg_cuda_attention(mg_attention_args a) {
 template <typename T> static void back(const mg_attention_back_args &a) {
     float *delta = (float *)a.work;
     make_delta<T>(a, delta);
-    if (!mg_cuda_attention_back_tiles(&a, delta)) plain_attention_back<T>(a, delta);
+    if (!mg_cuda_attention_back_wide(&a, delta) && !mg_cuda_attention_back_tiles(&a, delta))
+        plain_attention_back<T>(a, delta);
 }
 
 extern "C" void mg_cuda_attention_back(mg_attention_back_args a) {

@@ -35,6 +35,8 @@ template <typename T> static __host__ __device__ constexpr bool mg_has(void) { r
 /* A launch's pick of kernels; each returns false when it cannot do these arguments. */
 bool mg_cuda_attention_tiles(const mg_attention_args *a);
 bool mg_cuda_attention_few(const mg_attention_args *a);
+bool mg_cuda_attention_wide(const mg_attention_args *a);
+bool mg_cuda_attention_back_wide(const mg_attention_back_args *a, const float *delta);
 bool mg_cuda_attention_back_tiles(const mg_attention_back_args *a, const float *delta);
 size_t mg_cuda_attention_few_work(const mg_attention_shape *s, int64_t q_rows);
 

@@ -40,11 +40,10 @@ template <typename T, int HD> struct few_room {
     float o[ROWS][HD], most[WARPS][ROWS], sum[WARPS][ROWS];
 };
 
-/* s [16, 16 keys] = q k^T for the keys from k on, of which `real` exist. */
+/* A thread's keys: l/4 and l/4 + 8 of 16, of which `real` exist; of each 32 columns eight. */
 template <typename T, int HD>
-static __device__ inline void few_scores(float s[2][4], const T *q, const T *k, int64_t ld, int real, int hd) {
-    int   lane = threadIdx.x & 31, g = lane >> 2, c = (lane & 3) * 8;
-    uint4 b[2][HD / 32];
+static __device__ inline void few_keys(uint4 b[2][HD / 32], const T *k, int64_t ld, int real, int hd) {
+    int lane = threadIdx.x & 31, g = lane >> 2, c = (lane & 3) * 8;
 #pragma unroll
     for (int n = 0; n < 2; n++)
 #pragma unroll
@@ -52,6 +51,11 @@ static __device__ inline void few_scores(float s[2][4], const T *q, const T *k, 
             bool ok = n * 8 + g < real && i * 32 + c < hd;
             b[n][i] = load16(k + (ok ? (n * 8 + g) * ld + i * 32 + c : 0), ok);
         }
+}
+
+/* s [16, 16 keys] = q k^T */
+template <typename T, int HD> static __device__ inline void few_scores(float s[2][4], const T *q, const uint4 b[2][HD / 32]) {
+    int lane = threadIdx.x & 31, g = lane >> 2, c = (lane & 3) * 8;
 #pragma unroll
     for (int i = 0; i < HD / 32; i++) {
         uint4    low = *(const uint4 *)(q + g * MG_PITCH(HD) + i * 32 + c);
@@ -174,13 +178,23 @@ static __device__ inline void few_pass(const few_job &j, few_room<T, HD> &m, mg_
     int blocks = (end - begin + KEYS - 1) / KEYS;
     int b0 = (int)((int64_t)blocks * blockIdx.y / j.parts), b1 = (int)((int64_t)blocks * (blockIdx.y + 1) / j.parts);
     __syncthreads();
-    float o[HD / 8][4] = {}, most[2] = { -INFINITY, -INFINITY }, sum[2] = {};
+    /* Where registers are enough, the next keys and values are under way while these are used. */
+    constexpr bool AHEAD = HD <= 128;
+    const T       *keys = (const T *)a.k.data + kv * hd, *values = (const T *)a.v.data + kv * hd;
+    float          o[HD / 8][4] = {}, most[2] = { -INFINITY, -INFINITY }, sum[2] = {};
+    uint4          k[2][HD / 32], v[HD / 64][4];
+    if (AHEAD && b0 + warp < b1) {
+        int k0 = begin + (b0 + warp) * KEYS;
+        few_keys<T, HD>(k, keys + k0 * a.k.cols, a.k.cols, end - k0, hd);
+        few_values<T, HD>(v, values + k0 * a.v.cols, a.v.cols, end - k0, hd);
+    }
     for (int b = b0 + warp; b < b1; b += WARPS) {
-        int   k0 = begin + b * KEYS;
+        int   k0 = begin + b * KEYS, next = k0 + WARPS * KEYS;
+        bool  more = b + WARPS < b1;
         float s[2][4] = {};
-        uint4 v[HD / 64][4];
-        if (HD <= 128) few_values<T, HD>(v, (const T *)a.v.data + k0 * a.v.cols + kv * hd, a.v.cols, end - k0, hd);
-        few_scores<T, HD>(s, m.q, (const T *)a.k.data + k0 * a.k.cols + kv * hd, a.k.cols, end - k0, hd);
+        if (!AHEAD) few_keys<T, HD>(k, keys + k0 * a.k.cols, a.k.cols, end - k0, hd);
+        few_scores<T, HD>(s, m.q, k);
+        if (AHEAD && more) few_keys<T, HD>(k, keys + next * a.k.cols, a.k.cols, end - next, hd);
 #pragma unroll
         for (int h = 0; h < 2; h++) {
             float top = most[h], part = 0;
@@ -205,8 +219,9 @@ static __device__ inline void few_pass(const few_job &j, few_room<T, HD> &m, mg_
 #pragma unroll
             for (int n = 0; n < HD / 8; n++) o[n][2 * h] *= rescale, o[n][2 * h + 1] *= rescale;
         }
-        if (HD > 128) few_values<T, HD>(v, (const T *)a.v.data + k0 * a.v.cols + kv * hd, a.v.cols, end - k0, hd);
+        if (!AHEAD) few_values<T, HD>(v, values + k0 * a.v.cols, a.v.cols, end - k0, hd);
         few_mix<T, HD>(o, s, v);
+        if (AHEAD && more) few_values<T, HD>(v, values + next * a.v.cols, a.v.cols, end - next, hd);
     }
     for (int h = 0; h < 2; h++) {
         sum[h] += __shfl_xor_sync(~0u, sum[h], 1);
@@ -216,7 +231,7 @@ static __device__ inline void few_pass(const few_job &j, few_room<T, HD> &m, mg_
     few_write<T, HD>(j, m, x, kv, first, pairs);
 }
 
-template <typename T, int HD> static __global__ void __launch_bounds__(WARPS * 32) few_kernel(few_job j) {
+template <typename T, int HD> static __global__ void __launch_bounds__(WARPS * 32, HD > 128 ? 2 : 3) few_kernel(few_job j) {
     if constexpr (mg_has<T>()) {
         __shared__ __align__(16) unsigned char memory[sizeof(few_room<T, HD>)];
         const mg_attention_shape &s = j.a.s;
@@ -227,35 +242,36 @@ template <typename T, int HD> static __global__ void __launch_bounds__(WARPS * 3
     }
 }
 
-/* A warp puts the parts of one pair together. */
+/* A block puts the parts of one pair together; reads of parts do not wait for each other. */
 template <typename T> static __global__ void __launch_bounds__(WARPS * 32) join_parts(few_job j) {
     const mg_attention_args &a = j.a;
-    int64_t pair = blockIdx.x * (int64_t)WARPS + (threadIdx.x >> 5), row = pair / a.s.heads;
-    int     head = (int)(pair % a.s.heads), hd = a.s.hd, lane = threadIdx.x & 31;
+    __shared__ float most[MOST_PARTS], weight[MOST_PARTS];
+    int64_t row = blockIdx.x / a.s.heads;
+    int     head = (int)(blockIdx.x % a.s.heads), hd = a.s.hd;
     if (row < a.s.q_start[0] || row >= a.s.q_start[a.s.n_seq]) return;
     const float *part = part_at(j, row, head, 0);
-    float        most = -INFINITY, sum = 0;
-    for (int i = 0; i < j.parts; i++) most = fmaxf(most, part[(int64_t)i * (hd + 2) + hd]);
-    float base = most == -INFINITY ? 0 : most;
-    for (int i = 0; i < j.parts; i++) {
-        const float *p = part + (int64_t)i * (hd + 2) + hd;
-        sum += p[1] * mg_exp2(p[0] - base);
+    if (threadIdx.x < j.parts) {
+        most[threadIdx.x] = part[threadIdx.x * (hd + 2) + hd];
+        weight[threadIdx.x] = part[threadIdx.x * (hd + 2) + hd + 1];
     }
+    __syncthreads();
+    float all = -INFINITY, sum = 0;
+    for (int i = 0; i < j.parts; i++) all = fmaxf(all, most[i]);
+    float base = all == -INFINITY ? 0 : all;
+    for (int i = 0; i < j.parts; i++) sum += weight[i] * mg_exp2(most[i] - base);
     T *to = (T *)a.y.data + row * a.y.cols + head * hd;
-    for (int c = lane; c < hd; c += 32) {
+    for (int c = threadIdx.x; c < hd; c += WARPS * 32) {
         float y = 0;
-        for (int i = 0; i < j.parts; i++) {
-            const float *p = part + (int64_t)i * (hd + 2);
-            y += p[c] * mg_exp2(p[hd] - base);
-        }
+#pragma unroll 8
+        for (int i = 0; i < j.parts; i++) y += part[i * (hd + 2) + c] * mg_exp2(most[i] - base);
         mg_set(to + c, sum > 0 ? y / sum : 0);
     }
-    if (lane == 0) ((float *)a.lse)[pair] = sum > 0 ? (most + log2f(sum)) * MG_LN2 : 0;
+    if (threadIdx.x == 0) ((float *)a.lse)[blockIdx.x] = sum > 0 ? (all + log2f(sum)) * MG_LN2 : 0;
 }
 
-/* Three blocks a multiprocessor keep enough loads in flight. */
+/* Three blocks a multiprocessor keep enough loads in flight; more of them end at about the same time. */
 static int most_parts(const mg_attention_shape *s) {
-    int blocks = s->n_seq * s->kv_heads, parts = (3 * mg_cuda_sms + blocks - 1) / blocks;
+    int blocks = s->n_seq * s->kv_heads, parts = (8 * mg_cuda_sms + blocks - 1) / blocks;
     return parts < 1 ? 1 : parts > MOST_PARTS ? MOST_PARTS : parts;
 }
 
@@ -275,7 +291,7 @@ template <typename T> static void few(const mg_attention_args &a) {
     else if (a.s.hd <= 128) few_kernel<T, 128><<<grid, WARPS * 32, 0, mg_cuda_stream>>>(j);
     else few_kernel<T, 256><<<grid, WARPS * 32, 0, mg_cuda_stream>>>(j);
     if (j.parts > 1)
-        join_parts<T><<<(unsigned)((a.q.rows * a.s.heads + WARPS - 1) / WARPS), WARPS * 32, 0, mg_cuda_stream>>>(j);
+        join_parts<T><<<(unsigned)(a.q.rows * a.s.heads), WARPS * 32, 0, mg_cuda_stream>>>(j);
     MG_CUDA_LAUNCHED("attention");
 }
 

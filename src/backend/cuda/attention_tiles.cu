@@ -11,14 +11,14 @@
 
 #include <math.h>
 
-/* Running maximum and sum of a thread's rows; the sum is of the thread's own columns until the end. */
+/* Running maximum, of unscaled scores, and sum of a thread's rows; the sum is of its own columns until the end. */
 template <int MT> struct softmax_rows {
     float most[MT][2], sum[MT][2];
 };
 
-/* Scores become exponentials; o is scaled to the new maximum. */
+/* Scores become exponentials, 2 to the power of `unit` times them; o is scaled to the new maximum. */
 template <int MT, int NT, int OT>
-static __device__ inline void softmax_step(softmax_rows<MT> &r, float s[MT][NT][4], float o[MT][OT][4]) {
+static __device__ inline void softmax_step(softmax_rows<MT> &r, float s[MT][NT][4], float o[MT][OT][4], float unit) {
 #pragma unroll
     for (int m = 0; m < MT; m++)
 #pragma unroll
@@ -28,13 +28,13 @@ static __device__ inline void softmax_step(softmax_rows<MT> &r, float s[MT][NT][
             for (int n = 0; n < NT; n++) most = fmaxf(most, fmaxf(s[m][n][2 * h], s[m][n][2 * h + 1]));
             most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
             most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-            float base = most == -INFINITY ? 0 : most, rescale = mg_exp2(r.most[m][h] - base), sum = 0;
+            float base = most == -INFINITY ? 0 : most * unit, rescale = mg_exp2(r.most[m][h] * unit - base), sum = 0;
             r.most[m][h] = most;
 #pragma unroll
             for (int n = 0; n < NT; n++)
 #pragma unroll
                 for (int i = 2 * h; i < 2 * h + 2; i++) {
-                    s[m][n][i] = mg_exp2(s[m][n][i] - base);
+                    s[m][n][i] = mg_exp2(fmaf(s[m][n][i], unit, -base));
                     sum += s[m][n][i];
                 }
             r.sum[m][h] = r.sum[m][h] * rescale + sum;
@@ -45,7 +45,7 @@ static __device__ inline void softmax_step(softmax_rows<MT> &r, float s[MT][NT][
 
 /* 1 / sum of each row, and its log-sum-exp to memory. */
 template <int MT>
-static __device__ inline void softmax_end(softmax_rows<MT> &r, float scale[MT][2], float *lse, int heads, int real) {
+static __device__ inline void softmax_end(softmax_rows<MT> &r, float scale[MT][2], float unit, float *lse, int heads, int real) {
     int lane = threadIdx.x & 31;
 #pragma unroll
     for (int m = 0; m < MT; m++)
@@ -57,7 +57,7 @@ static __device__ inline void softmax_end(softmax_rows<MT> &r, float scale[MT][2
             int row = m * 16 + h * 8 + (lane >> 2);
             scale[m][h] = sum > 0 ? 1 / sum : 0;
             if ((lane & 3) == 0 && row < real)
-                lse[(int64_t)row * heads] = sum > 0 ? (r.most[m][h] + log2f(sum)) * MG_LN2 : 0;
+                lse[(int64_t)row * heads] = sum > 0 ? (r.most[m][h] * unit + log2f(sum)) * MG_LN2 : 0;
         }
 }
 
@@ -103,7 +103,8 @@ static __device__ inline void forward_tile(const mg_attention_args &a, mg_scores
     softmax_rows<MT> rows = {};
 #pragma unroll
     for (int m = 0; m < MT; m++) rows.most[m][0] = rows.most[m][1] = -INFINITY;
-    int mine = warp * MT * 16;
+    int   mine = warp * MT * 16;
+    float unit = z.cap > 0 ? 1 : z.scale;
     for (int c0 = see.first; c0 < see.last; c0 += BN) {
         mg_copy_wait<0>();
         __syncthreads(); /* the keys are here, the values before them no longer needed */
@@ -111,14 +112,16 @@ static __device__ inline void forward_tile(const mg_attention_args &a, mg_scores
         mg_copy_commit();
         float s[MT][NT][4] = {};
         mg_across<T, HD, MT, NT>(s, sq + mine * LD, sk);
+        if (z.cap > 0) {
 #pragma unroll
-        for (int m = 0; m < MT; m++)
+            for (int m = 0; m < MT; m++)
 #pragma unroll
-            for (int n = 0; n < NT; n++)
+                for (int n = 0; n < NT; n++)
 #pragma unroll
-                for (int i = 0; i < 4; i++) s[m][n][i] = mg_score(z, s[m][n][i]);
+                    for (int i = 0; i < 4; i++) s[m][n][i] = z.cap * mg_tanh(z.inside * s[m][n][i]);
+        }
         if (c0 < see.full.begin || c0 + BN > see.full.end) mask<MT, NT>(s, begin + mine, end + mine, c0);
-        softmax_step<MT, NT, HD / 8>(rows, s, o);
+        softmax_step<MT, NT, HD / 8>(rows, s, o, unit);
         mg_copy_wait<0>();
         __syncthreads(); /* the values are here, the keys no longer needed */
         if (c0 + BN < see.last)
@@ -129,7 +132,7 @@ static __device__ inline void forward_tile(const mg_attention_args &a, mg_scores
     mg_copy_wait<0>();
     __syncthreads();
     int64_t row = t.row0 + mine;
-    softmax_end<MT>(rows, scale, (float *)a.lse + row * a.s.heads + head, a.s.heads, t.rows - mine);
+    softmax_end<MT>(rows, scale, unit, (float *)a.lse + row * a.s.heads + head, a.s.heads, t.rows - mine);
     mg_store_rows<T, HD, MT>((T *)a.y.data + row * a.y.cols + head * hd, a.y.cols, t.rows - mine, hd, sq + mine * LD, o,
                              scale);
 }
@@ -167,7 +170,7 @@ static void forward_sm75(const mg_attention_args &a) {
 }
 
 bool mg_cuda_attention_tiles(const mg_attention_args *a) {
-    if (a->s.hd > 256 || !mg_aligned(a->q, a->s.hd) || !mg_aligned(a->k, a->s.hd) || !mg_aligned(a->v, a->s.hd) ||
+    if (a->s.hd > 256 || !(a->s.scale > 0) || !mg_aligned(a->q, a->s.hd) || !mg_aligned(a->k, a->s.hd) || !mg_aligned(a->v, a->s.hd) ||
         !mg_aligned(a->y, a->s.hd))
         return false;
     if (a->q.format == mg_cuda_f16 && mg_cuda_cc < 80) forward_sm75(*a);
