@@ -103,7 +103,8 @@ static mg_mat device_mat(trial *t, const float *x, int64_t rows, int64_t cols, c
         stored = malloc(bytes + 1);
         f->encode(stored, x, rows * cols);
     }
-    mg_mat m = { device_bytes(t, stored, bytes, f == t->element ? t->shift * width(f) : 0, x == NULL)->data, rows, cols, f, NULL };
+    mg_mat m = { device_bytes(t, stored, bytes, f == t->element ? t->shift * width(f) : 0, x == NULL)->data, rows,
+                 cols, f, NULL };
     free(stored);
     return m;
 }
@@ -126,7 +127,8 @@ static void check_buffers(trial *t, int run, const void *work) {
             TROUBLE(t, "buffer %d: guard bytes were written", i);
         if (!b->output && memcmp(now, b->before, all)) TROUBLE(t, "buffer %d: an input was changed", i);
         if (!b->first) b->first = now, now = NULL;
-        else if (b->data != work && memcmp(now, b->first, all)) TROUBLE(t, "buffer %d: run %d gives other bits", i, run);
+        else if (b->data != work && memcmp(now, b->first, all))
+            TROUBLE(t, "buffer %d: run %d gives other bits", i, run);
         free(now);
     }
 }
@@ -143,7 +145,8 @@ static float *fetch(trial *t, mg_mat m) {
 }
 
 static void release(trial *t) {
-    for (int i = 0; i < t->n; i++) cudaFree(t->buffers[i].memory), free(t->buffers[i].before), free(t->buffers[i].first);
+    for (int i = 0; i < t->n; i++)
+        cudaFree(t->buffers[i].memory), free(t->buffers[i].before), free(t->buffers[i].first);
     for (int i = 0; i < t->hosts; i++) free(t->host[i]);
     t->n = t->hosts = 0;
 }
@@ -176,7 +179,9 @@ static void draw_shape(trial *t, shape *x, bool cached) {
     s->softcap = random_int(&t->r, 0, 2) ? 0 : 2;
     s->bidirectional = !s->window && random_int(&t->r, 0, 3) == 0;
     for (int i = 0; i < s->n_seq; i++) {
-        int n = cached && random_int(&t->r, 0, 2) ? random_int(&t->r, 1, 3) : random_int(&t->r, 0, 9) ? random_size(&t->r, most) : 0;
+        int n = cached && random_int(&t->r, 0, 2) ? random_int(&t->r, 1, 3)
+                : random_int(&t->r, 0, 9)         ? random_size(&t->r, most)
+                                                  : 0;
         x->q_start[i + 1] = x->q_start[i] + n;
         x->k_start[i] = key += random_int(&t->r, 0, 3);
         x->k_len[i] = n + random_int(&t->r, 0, n < 4 ? 3 * most : most);
@@ -189,8 +194,8 @@ static void draw_shape(trial *t, shape *x, bool cached) {
     if (cached) s->k_start = x->k_start, s->k_len = x->k_len;
     snprintf(t->what, sizeof t->what,
              "%s n_seq %d rows %d of %d keys %d%s heads %d/%d hd %d window %d softcap %g%s shift %d", t->element->name,
-             s->n_seq, x->q_start[s->n_seq], x->q_rows, x->k_rows, cached ? " cached" : "", s->heads, s->kv_heads, s->hd,
-             s->window, s->softcap, s->bidirectional ? " bidirectional" : "", (int)t->shift);
+             s->n_seq, x->q_start[s->n_seq], x->q_rows, x->k_rows, cached ? " cached" : "", s->heads, s->kv_heads,
+             s->hd, s->window, s->softcap, s->bidirectional ? " bidirectional" : "", (int)t->shift);
 }
 
 static mg_attention_shape on_device(trial *t, const shape *x) {
@@ -226,7 +231,8 @@ static twin input(trial *t, const shape *x, bool key, int cols, float *values) {
 }
 
 /* Packed rows of no sequence become 0, cached ones stay as they were. */
-static void compare(trial *t, const shape *x, int name, bool key, const float *ref, mg_mat got, double bound, double size) {
+static void compare(trial *t, const shape *x, int name, bool key, const float *ref, mg_mat got, double bound,
+                    double size) {
     if (!got.data) return;
     const float *y = fetch(t, got);
     double       error = 0, norm = 0;
@@ -243,7 +249,8 @@ static void compare(trial *t, const shape *x, int name, bool key, const float *r
     norm = fmax(norm, size * size * (double)n);
     int kind = t->element == mg_cuda_bf16 ? 0 : t->element == mg_cuda_f16 ? 1 : 2;
     if (norm > 0) worst[kind][name] = fmax(worst[kind][name], error / norm);
-    if (!(error <= bound * norm)) TROUBLE(t, "%s: NMSE %.3g, at most %.3g is allowed", names[name], error / norm, bound);
+    if (!(error <= bound * norm))
+        TROUBLE(t, "%s: NMSE %.3g, at most %.3g is allowed", names[name], error / norm, bound);
 }
 
 static float *zeros(trial *t, int64_t n) {
@@ -391,7 +398,8 @@ static __global__ void fill_random(uint16_t *x, int64_t n, uint32_t seed, bool b
     for (int64_t i = blockIdx.x * (int64_t)blockDim.x + threadIdx.x; i < n; i += (int64_t)gridDim.x * blockDim.x) {
         uint32_t h = (uint32_t)i * 2654435761u + seed * 40503u;
         h ^= h >> 15, h *= 2246822519u, h ^= h >> 13, h *= 3266489917u, h ^= h >> 16;
-        float sum = (float)((h & 255) + (h >> 8 & 255) + (h >> 16 & 255) + (h >> 24)) / 128 - 3.98f; /* about normal, 1.15 */
+        float sum =
+            (float)((h & 255) + (h >> 8 & 255) + (h >> 16 & 255) + (h >> 24)) / 128 - 3.98f; /* about normal, 1.15 */
         uint32_t u = __float_as_uint(sum);
         (void)bf16;
         x[i] = (uint16_t)(u >> 16);
@@ -443,7 +451,8 @@ static double pairs_of(bench_shape b) { /* query-key pairs of a sequence and hea
 }
 
 static void bench(bench_shape b) {
-    int     n = b.cached ? b.batch : b.batch * b.t, keys = b.batch * b.t, q_cols = b.heads * b.hd, k_cols = b.kv_heads * b.hd;
+    int n = b.cached ? b.batch : b.batch * b.t, keys = b.batch * b.t, q_cols = b.heads * b.hd,
+        k_cols = b.kv_heads * b.hd;
     int32_t start[3][64];
     for (int i = 0; i <= b.batch; i++) start[0][i] = b.cached ? i : i * b.t, start[1][i] = i * b.t, start[2][i] = b.t;
     int32_t *device;
@@ -461,7 +470,8 @@ static void bench(bench_shape b) {
     mg_attention_args      f = { y, q, k, v, lse, s, work };
     mg_attention_back_args g = { dq, dk, dv, dy, y, q, k, v, lse, s, work };
     double ms = milliseconds([&] { mg_cuda_attention(f); });
-    printf("%2dx%-5d heads %2d/%-2d hd %-3d window %-4d softcap %-3g", b.batch, b.t, b.heads, b.kv_heads, b.hd, b.window, b.softcap);
+    printf("%2dx%-5d heads %2d/%-2d hd %-3d window %-4d softcap %-3g", b.batch, b.t, b.heads, b.kv_heads, b.hd,
+           b.window, b.softcap);
     if (b.cached) {
         printf(" decode %7.4f ms %6.0f GB/s\n", ms, 2.0 * keys * k_cols * 2 / ms / 1e6);
     } else {
@@ -483,7 +493,8 @@ int main(int argc, char **argv) {
     mg_cuda_cc = p.major * 10 + p.minor, mg_cuda_sms = p.multiProcessorCount;
     check(cudaStreamCreate(&mg_cuda_stream));
     if (argc == 4 && !strcmp(argv[1], "check")) return check_shapes(atoi(argv[2]), atoi(argv[3]));
-    if (argc != 2 || strcmp(argv[1], "bench")) return fprintf(stderr, "attention check FIRST COUNT | attention bench\n"), 1;
+    if (argc != 2 || strcmp(argv[1], "bench"))
+        return fprintf(stderr, "attention check FIRST COUNT | attention bench\n"), 1;
     for (size_t i = 0; i < sizeof benches / sizeof *benches; i++) bench(benches[i]);
     return 0;
 }

@@ -25,7 +25,8 @@ static __device__ inline float warp_max(float x) {
     return x;
 }
 
-/* In full precision: exp2 and tanh of the fast kernels would be fine for fp32 too, but this is what they are checked by. */
+/* In full precision: exp2 and tanh of the fast kernels would be fine for fp32 too, but this is what they are checked
+ * by. */
 static __device__ inline float plain_score(const mg_attention_shape &s, float x, float *slope) {
     *slope = 1;
     x *= s.scale;
@@ -40,7 +41,8 @@ template <typename T> static __device__ inline const T *head_row(mg_mat m, int r
 }
 
 /* Row and head of a warp; false: none. */
-template <bool KEYS> static __device__ inline bool warp_row(const mg_attention_shape &s, int rows, int *row, mg_range *see) {
+template <bool KEYS>
+static __device__ inline bool warp_row(const mg_attention_shape &s, int rows, int *row, mg_range *see) {
     mg_tile t = mg_tile_of<KEYS>(s, blockIdx.y, WARPS, rows);
     int     i = threadIdx.x >> 5;
     if (i >= t.rows) return false;
@@ -177,7 +179,8 @@ template <typename T> static void plain_attention_back(const mg_attention_back_a
     if (a.dq.data)
         plain_back<T, false><<<dim3(s.heads, mg_tiles(s, a.q.rows, WARPS)), WARPS * 32, 0, mg_cuda_stream>>>(a, delta);
     if (a.dk.data || a.dv.data)
-        plain_back<T, true><<<dim3(s.kv_heads, mg_tiles(s, a.k.rows, WARPS)), WARPS * 32, 0, mg_cuda_stream>>>(a, delta);
+        plain_back<T, true>
+            <<<dim3(s.kv_heads, mg_tiles(s, a.k.rows, WARPS)), WARPS * 32, 0, mg_cuda_stream>>>(a, delta);
     MG_CUDA_LAUNCHED("attention_back");
 }
 

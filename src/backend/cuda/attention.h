@@ -96,7 +96,8 @@ template <bool KEYS> static __device__ inline mg_range mg_seen(const mg_attentio
 }
 
 /* Tile t of `size` rows; rows <= 0: there is no such tile. */
-template <bool KEYS> static __device__ inline mg_tile mg_tile_of(const mg_attention_shape &s, int t, int size, int rows) {
+template <bool KEYS>
+static __device__ inline mg_tile mg_tile_of(const mg_attention_shape &s, int t, int size, int rows) {
     mg_tile x = { t * size, min(size, rows - t * size), -1 };
     if (!s.k_start) return x;
     for (int i = 0; i < s.n_seq; i++) {
@@ -171,7 +172,9 @@ static __device__ inline float mg_exp2(float x) {
 }
 
 /* From exp and a reciprocal: its error, 1e-7 of the cap, is far below that of tanh.approx. */
-static __device__ inline float mg_tanh(float x) { return 1 - __fdividef(2.0f, 1 + mg_exp2(2 * MG_LOG2E * fminf(x, 30.0f))); }
+static __device__ inline float mg_tanh(float x) {
+    return 1 - __fdividef(2.0f, 1 + mg_exp2(2 * MG_LOG2E * fminf(x, 30.0f)));
+}
 
 /* Scores in units of log 2, ready for exp2: f(scale x) log2(e).  The slope is f'(scale x). */
 typedef struct mg_scores { float scale, cap, inside; } mg_scores; /* inside: what tanh sees is inside * x */
@@ -212,9 +215,10 @@ template <typename T> static __device__ inline void mg_mma(float c[4], const uin
 template <>
 __device__ inline void mg_mma<__half>(float c[4], const uint32_t a[4], uint32_t b0, uint32_t b1) {
 #if MG_ASYNC
-    asm volatile("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-                 : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #else
     asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5}, {%6}, {%0,%1,%2,%3};"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(b0));
@@ -333,8 +337,8 @@ static __device__ inline void mg_load_rows(T *to, const T *from, int64_t ld, int
 
 /* A warp's accumulators [16 MT, HD] to rows of a matrix, through the warp's own rows of shared memory. */
 template <typename T, int HD, int MT>
-static __device__ inline void mg_store_rows(T *to, int64_t ld, int real, int hd, T *through, const float c[MT][HD / 8][4],
-                                            const float scale[MT][2]) {
+static __device__ inline void mg_store_rows(T *to, int64_t ld, int real, int hd, T *through,
+                                            const float c[MT][HD / 8][4], const float scale[MT][2]) {
     int lane = threadIdx.x & 31;
     __syncwarp();
 #pragma unroll

@@ -121,8 +121,10 @@ static __device__ inline void back_tile(const back_job<T> &j) {
     __syncthreads();
     int64_t at = (t.row0 + mine) * j.r_ld + r_head * hd;
     float   scale0[1][2] = { { s.scale, s.scale } }, scale1[1][2] = { { 1, 1 } };
-    if ((WANT & ACC0) && j.out0) mg_store_rows<T, HD, 1>(j.out0 + at, j.r_ld, t.rows - mine, hd, m.r0 + mine * LD, acc0, scale0);
-    if ((WANT & ACC1) && j.out1) mg_store_rows<T, HD, 1>(j.out1 + at, j.r_ld, t.rows - mine, hd, m.r0 + mine * LD, acc1, scale1);
+    if ((WANT & ACC0) && j.out0)
+        mg_store_rows<T, HD, 1>(j.out0 + at, j.r_ld, t.rows - mine, hd, m.r0 + mine * LD, acc0, scale0);
+    if ((WANT & ACC1) && j.out1)
+        mg_store_rows<T, HD, 1>(j.out1 + at, j.r_ld, t.rows - mine, hd, m.r0 + mine * LD, acc1, scale1);
 }
 
 template <typename T, int HD, int WARPS, int BC, int STAGES, bool KEYS, int WANT, bool ASYNC>

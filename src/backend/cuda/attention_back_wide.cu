@@ -96,7 +96,7 @@ template <typename T, int HD, int BC, int STAGES, bool KEYS, int WANT, bool CAP>
 static __device__ inline void use_all(const wide_job &j, wide_room<T, HD, BC, STAGES, WANT> &m) {
     constexpr int   PANELS = MG_PANELS(HD);
     wide_part       part = part_of<KEYS, BC>(j);
-    int             group = (threadIdx.x >> 7) - 1, lane = threadIdx.x & 31, mine = (threadIdx.x >> 5 & 3) * 16 + group * 64;
+    int group = (threadIdx.x >> 7) - 1, lane = threadIdx.x & 31, mine = (threadIdx.x >> 5 & 3) * 16 + group * 64;
     mg_ring<STAGES> ring = { 0, 0 };
     mg_wide_sum<HD> acc0 = {}, acc1 = {};
     uint64_t        r0_at = mg_descriptor(m.r0 + group * 64 * 64, 0), r1_at = mg_descriptor(m.r1 + group * 64 * 64, 0);
@@ -121,8 +121,8 @@ static __device__ inline void use_all(const wide_job &j, wide_room<T, HD, BC, ST
         uint32_t p[BC / 16][4];
         mg_bar_wait(&m.full[stage], ring.parity);
         if (hole && c + BC > columns_end) {
-            mg_clear_rows<T, PANELS, BC>(m.c0[stage], columns_end - c, group);
-            mg_clear_rows<T, PANELS, BC>(m.c1[stage], columns_end - c, group);
+            mg_clear_rows<T, PANELS, BC>(m.c0[stage], columns_end - c);
+            mg_clear_rows<T, PANELS, BC>(m.c1[stage], columns_end - c);
         }
         mg_products_begin();
         mg_wide_across<T, HD, TILE, BC>(s, r0_at, mg_descriptor(m.c0[stage], 0));
@@ -186,6 +186,7 @@ static __device__ inline void use_all(const wide_job &j, wide_room<T, HD, BC, ST
         mg_products_wait<0>();
         if (WANT & ACC0) mg_wide_settled(acc0);
         if (WANT & ACC1) mg_wide_settled(acc1);
+        __syncwarp(); /* all lanes have read their scalars */
         if (lane == 0) mg_bar_arrive(&m.free[stage]);
         c += BC;
         if (c >= part.see.last) c = part.see.first;
@@ -193,9 +194,11 @@ static __device__ inline void use_all(const wide_job &j, wide_room<T, HD, BC, ST
     int   real = part.t.rows - mine, hd = j.s.hd;
     float scale[2] = { j.s.scale, j.s.scale }, one[2] = { 1, 1 };
     if ((WANT & ACC0) && j.out0)
-        mg_wide_store<T, HD>((T *)j.out0 + (part.t.row0 + mine) * j.out0_ld + part.r_head * hd, j.out0_ld, real, hd, acc0, scale);
+        mg_wide_store<T, HD>((T *)j.out0 + (part.t.row0 + mine) * j.out0_ld + part.r_head * hd, j.out0_ld, real, hd,
+                             acc0, scale);
     if ((WANT & ACC1) && j.out1)
-        mg_wide_store<T, HD>((T *)j.out1 + (part.t.row0 + mine) * j.out1_ld + part.r_head * hd, j.out1_ld, real, hd, acc1, one);
+        mg_wide_store<T, HD>((T *)j.out1 + (part.t.row0 + mine) * j.out1_ld + part.r_head * hd, j.out1_ld, real, hd,
+                             acc1, one);
 }
 
 #endif
@@ -231,12 +234,13 @@ typedef struct back_call {
 
 template <typename T, int HD, int BC, int STAGES, bool KEYS, int WANT> static bool back(back_call call) {
     const mg_attention_back_args &a = *call.a;
-    const mg_mat *r0 = KEYS ? &a.k : &a.q, *r1 = KEYS ? &a.v : &a.dy, *c0 = KEYS ? &a.q : &a.k, *c1 = KEYS ? &a.dy : &a.v;
+    const mg_mat *r0 = KEYS ? &a.k : &a.q, *r1 = KEYS ? &a.v : &a.dy, *c0 = KEYS ? &a.q : &a.k,
+                 *c1 = KEYS ? &a.dy : &a.v;
     const mg_mat *out0 = KEYS ? &a.dk : &a.dq;
     int           hd = a.s.hd;
     wide_job      j;
-    if (!mg_tensor_map(&j.r0, *r0, hd, TILE) || !mg_tensor_map(&j.r1, *r1, hd, TILE) || !mg_tensor_map(&j.c0, *c0, hd, BC) ||
-        !mg_tensor_map(&j.c1, *c1, hd, BC))
+    if (!mg_tensor_map(&j.r0, *r0, hd, TILE) || !mg_tensor_map(&j.r1, *r1, hd, TILE) ||
+        !mg_tensor_map(&j.c0, *c0, hd, BC) || !mg_tensor_map(&j.c1, *c1, hd, BC))
         return false;
     j.out0 = out0->data, j.out0_ld = out0->cols;
     j.out1 = KEYS ? a.dv.data : NULL, j.out1_ld = a.dv.cols;
@@ -244,7 +248,8 @@ template <typename T, int HD, int BC, int STAGES, bool KEYS, int WANT> static bo
     j.rows = (int)r0->rows, j.columns = (int)c0->rows;
     j.s = a.s, j.z = mg_scores_of(a.s);
     size_t bytes = sizeof(wide_room<T, HD, BC, STAGES, WANT>) + 1024;
-    auto   kernel = a.s.softcap > 0 ? back_kernel<T, HD, BC, STAGES, KEYS, WANT, true> : back_kernel<T, HD, BC, STAGES, KEYS, WANT, false>;
+    auto kernel = a.s.softcap > 0 ? back_kernel<T, HD, BC, STAGES, KEYS, WANT, true>
+                                  : back_kernel<T, HD, BC, STAGES, KEYS, WANT, false>;
     mg_with_shared(kernel, bytes);
     kernel<<<dim3(KEYS ? a.s.kv_heads : a.s.heads, mg_tiles(a.s, j.rows, TILE)), 384, bytes, mg_cuda_stream>>>(j);
     MG_CUDA_LAUNCHED("attention_back");

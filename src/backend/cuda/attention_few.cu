@@ -36,8 +36,9 @@ static __device__ inline float *part_at(const few_job &j, int64_t row, int head,
 }
 
 template <typename T, int HD> struct few_room {
-    T     q[ROWS * MG_PITCH(HD)];
-    float o[ROWS][HD], most[WARPS][ROWS], sum[WARPS][ROWS];
+    T      q[ROWS * MG_PITCH(HD)];
+    float4 o[HD / 8][32]; /* as the lanes have it: no two of them in one bank */
+    float  most[WARPS][ROWS], sum[WARPS][ROWS];
 };
 
 /* A thread's keys: l/4 and l/4 + 8 of 16, of which `real` exist; of each 32 columns eight. */
@@ -54,7 +55,8 @@ static __device__ inline void few_keys(uint4 b[2][HD / 32], const T *k, int64_t 
 }
 
 /* s [16, 16 keys] = q k^T */
-template <typename T, int HD> static __device__ inline void few_scores(float s[2][4], const T *q, const uint4 b[2][HD / 32]) {
+template <typename T, int HD>
+static __device__ inline void few_scores(float s[2][4], const T *q, const uint4 b[2][HD / 32]) {
     int lane = threadIdx.x & 31, g = lane >> 2, c = (lane & 3) * 8;
 #pragma unroll
     for (int i = 0; i < HD / 32; i++) {
@@ -103,12 +105,17 @@ static __device__ inline void few_mix(float o[HD / 8][4], const float s[2][4], c
     }
 }
 
-/* Column of o[n][i]: see few_mix. */
-static __device__ inline int few_column(int n, int i) { return n / 8 * 64 + (threadIdx.x & 3) * 16 + (i & 1) * 8 + n % 8; }
+/* Row r, column c of the sum: few_mix gave o[n][i] of lane 4 g + t the row g + 8 (i / 2) and the column
+ * 64 (n / 8) + 16 t + 8 (i & 1) + n % 8. */
+template <typename T, int HD> static __device__ inline float few_sum(const few_room<T, HD> &m, int r, int c) {
+    const float *lane = (const float *)&m.o[c / 64 * 8 + c % 8][(r & 7) * 4 + c % 64 / 16];
+    return lane[(r >> 3) * 2 + (c >> 3 & 1)];
+}
 
 /* Adds up the warps in room.o, and leaves in most[0], sum[0] what belongs to it. */
 template <typename T, int HD>
-static __device__ inline void few_join(few_room<T, HD> &m, float o[HD / 8][4], const float most[2], const float sum[2]) {
+static __device__ inline void few_join(few_room<T, HD> &m, float o[HD / 8][4], const float most[2],
+                                       const float sum[2]) {
     int warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2;
     __syncthreads(); /* the pass before is done with the room */
     if ((lane & 3) == 0)
@@ -126,12 +133,12 @@ static __device__ inline void few_join(few_room<T, HD> &m, float o[HD / 8][4], c
         __syncthreads();
         if (warp != w) continue;
 #pragma unroll
-        for (int n = 0; n < HD / 8; n++)
-#pragma unroll
-            for (int i = 0; i < 4; i++) {
-                float *to = &m.o[g + 8 * (i >> 1)][few_column(n, i)], x = o[n][i] * weight[i >> 1];
-                *to = w ? *to + x : x;
-            }
+        for (int n = 0; n < HD / 8; n++) {
+            float4 x = w ? m.o[n][lane] : make_float4(0, 0, 0, 0);
+            x.x += o[n][0] * weight[0], x.y += o[n][1] * weight[0];
+            x.z += o[n][2] * weight[1], x.w += o[n][3] * weight[1];
+            m.o[n][lane] = x;
+        }
     }
     if (warp == WARPS - 1 && (lane & 3) == 0) /* all have read these before the first barrier of the loop */
         for (int h = 0; h < 2; h++) m.most[0][g + 8 * h] = all[h], m.sum[0][g + 8 * h] = total[h];
@@ -139,7 +146,8 @@ static __device__ inline void few_join(few_room<T, HD> &m, float o[HD / 8][4], c
 }
 
 template <typename T, int HD>
-static __device__ inline void few_write(const few_job &j, const few_room<T, HD> &m, mg_span x, int kv, int first, int pairs) {
+static __device__ inline void few_write(const few_job &j, const few_room<T, HD> &m, mg_span x, int kv, int first,
+                                        int pairs) {
     const mg_attention_args &a = j.a;
     int each = a.s.heads / a.s.kv_heads, hd = a.s.hd;
     for (int i = threadIdx.x; i < min(ROWS, pairs - first) * (HD / 2); i += WARPS * 32) {
@@ -149,13 +157,13 @@ static __device__ inline void few_write(const few_job &j, const few_room<T, HD> 
         float sum = m.sum[0][r], most = m.most[0][r];
         if (j.parts > 1) {
             float *to = part_at(j, row, head, blockIdx.y);
-            to[c] = m.o[r][c], to[c + 1] = m.o[r][c + 1];
+            to[c] = few_sum(m, r, c), to[c + 1] = few_sum(m, r, c + 1);
             if (c == 0) to[hd] = most, to[hd + 1] = sum;
             continue;
         }
         float scale = sum > 0 ? 1 / sum : 0;
         *(uint32_t *)((T *)a.y.data + row * a.y.cols + head * hd + c) =
-            mg_pair<T>::of(m.o[r][c] * scale, m.o[r][c + 1] * scale);
+            mg_pair<T>::of(few_sum(m, r, c) * scale, few_sum(m, r, c + 1) * scale);
         if (c == 0) ((float *)a.lse)[row * a.s.heads + head] = sum > 0 ? (most + log2f(sum)) * MG_LN2 : 0;
     }
 }
@@ -165,11 +173,6 @@ template <typename T, int HD>
 static __device__ inline void few_pass(const few_job &j, few_room<T, HD> &m, mg_span x, int kv, int first, int pairs) {
     const mg_attention_args &a = j.a;
     int each = a.s.heads / a.s.kv_heads, hd = a.s.hd, lane = threadIdx.x & 31, g = lane >> 2, warp = threadIdx.x >> 5;
-    for (int i = threadIdx.x; i < ROWS * (HD / 8); i += WARPS * 32) {
-        int r = i / (HD / 8), c = i % (HD / 8) * 8, p = first + r;
-        *(uint4 *)(m.q + r * MG_PITCH(HD) + c) =
-            load16((const T *)a.q.data + (x.q + p / each) * a.q.cols + (kv * each + p % each) * hd + c, p < pairs && c < hd);
-    }
     mg_range see[2] = {};
     for (int h = 0; h < 2; h++)
         if (first + g + 8 * h < pairs) see[h] = mg_seen<false>(a.s, x, x.q + (first + g + 8 * h) / each);
@@ -177,7 +180,6 @@ static __device__ inline void few_pass(const few_job &j, few_room<T, HD> &m, mg_
     int end = mg_seen<false>(a.s, x, x.q + (min(first + ROWS, pairs) - 1) / each).end;
     int blocks = (end - begin + KEYS - 1) / KEYS;
     int b0 = (int)((int64_t)blocks * blockIdx.y / j.parts), b1 = (int)((int64_t)blocks * (blockIdx.y + 1) / j.parts);
-    __syncthreads();
     /* Where registers are enough, the next keys and values are under way while these are used. */
     constexpr bool AHEAD = HD <= 128;
     const T       *keys = (const T *)a.k.data + kv * hd, *values = (const T *)a.v.data + kv * hd;
@@ -188,6 +190,12 @@ static __device__ inline void few_pass(const few_job &j, few_room<T, HD> &m, mg_
         few_keys<T, HD>(k, keys + k0 * a.k.cols, a.k.cols, end - k0, hd);
         few_values<T, HD>(v, values + k0 * a.v.cols, a.v.cols, end - k0, hd);
     }
+    for (int i = threadIdx.x; i < ROWS * (HD / 8); i += WARPS * 32) {
+        int r = i / (HD / 8), c = i % (HD / 8) * 8, p = first + r;
+        *(uint4 *)(m.q + r * MG_PITCH(HD) + c) = load16(
+            (const T *)a.q.data + (x.q + p / each) * a.q.cols + (kv * each + p % each) * hd + c, p < pairs && c < hd);
+    }
+    __syncthreads();
     for (int b = b0 + warp; b < b1; b += WARPS) {
         int   k0 = begin + b * KEYS, next = k0 + WARPS * KEYS;
         bool  more = b + WARPS < b1;
@@ -231,7 +239,8 @@ static __device__ inline void few_pass(const few_job &j, few_room<T, HD> &m, mg_
     few_write<T, HD>(j, m, x, kv, first, pairs);
 }
 
-template <typename T, int HD> static __global__ void __launch_bounds__(WARPS * 32, HD > 128 ? 2 : 3) few_kernel(few_job j) {
+template <typename T, int HD>
+static __global__ void __launch_bounds__(WARPS * 32, HD > 64 ? 2 : 3) few_kernel(few_job j) {
     if constexpr (mg_has<T>()) {
         __shared__ __align__(16) unsigned char memory[sizeof(few_room<T, HD>)];
         const mg_attention_shape &s = j.a.s;
@@ -269,13 +278,15 @@ template <typename T> static __global__ void __launch_bounds__(WARPS * 32) join_
     if (threadIdx.x == 0) ((float *)a.lse)[blockIdx.x] = sum > 0 ? (all + log2f(sum)) * MG_LN2 : 0;
 }
 
-/* Three blocks a multiprocessor keep enough loads in flight; more of them end at about the same time. */
+/* Two rounds of the blocks that fit a multiprocessor. */
 static int most_parts(const mg_attention_shape *s) {
-    int blocks = s->n_seq * s->kv_heads, parts = (8 * mg_cuda_sms + blocks - 1) / blocks;
+    int parts = 2 * (s->hd > 64 ? 2 : 3) * mg_cuda_sms / (s->n_seq * s->kv_heads);
     return parts < 1 ? 1 : parts > MOST_PARTS ? MOST_PARTS : parts;
 }
 
-static bool is_few(const mg_attention_shape *s, int64_t q_rows) { return s->k_start && q_rows <= (int64_t)FEW * s->n_seq; }
+static bool is_few(const mg_attention_shape *s, int64_t q_rows) {
+    return s->k_start && q_rows <= (int64_t)FEW * s->n_seq;
+}
 
 size_t mg_cuda_attention_few_work(const mg_attention_shape *s, int64_t q_rows) {
     if (!is_few(s, q_rows)) return 0;

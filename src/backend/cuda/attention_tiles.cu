@@ -45,7 +45,8 @@ static __device__ inline void softmax_step(softmax_rows<MT> &r, float s[MT][NT][
 
 /* 1 / sum of each row, and its log-sum-exp to memory. */
 template <int MT>
-static __device__ inline void softmax_end(softmax_rows<MT> &r, float scale[MT][2], float unit, float *lse, int heads, int real) {
+static __device__ inline void softmax_end(softmax_rows<MT> &r, float scale[MT][2], float unit, float *lse, int heads,
+                                          int real) {
     int lane = threadIdx.x & 31;
 #pragma unroll
     for (int m = 0; m < MT; m++)
@@ -170,8 +171,8 @@ static void forward_sm75(const mg_attention_args &a) {
 }
 
 bool mg_cuda_attention_tiles(const mg_attention_args *a) {
-    if (a->s.hd > 256 || !(a->s.scale > 0) || !mg_aligned(a->q, a->s.hd) || !mg_aligned(a->k, a->s.hd) || !mg_aligned(a->v, a->s.hd) ||
-        !mg_aligned(a->y, a->s.hd))
+    if (a->s.hd > 256 || !(a->s.scale > 0) || !mg_aligned(a->q, a->s.hd) || !mg_aligned(a->k, a->s.hd) ||
+        !mg_aligned(a->v, a->s.hd) || !mg_aligned(a->y, a->s.hd))
         return false;
     if (a->q.format == mg_cuda_f16 && mg_cuda_cc < 80) forward_sm75(*a);
     else if (a->q.format == mg_cuda_f16) forward_async<__half>(*a);

@@ -1,10 +1,11 @@
-/* attention_wide.cu -- attention forward on Hopper's warpgroups (after Shah et al., FlashAttention-3, arXiv 2407.08608).
+/* attention_wide.cu -- attention forward on Hopper's warpgroups (after Shah et al., FlashAttention-3, arXiv
+ * 2407.08608).
  *
  * Three warpgroups live as long as the launch, one set on each multiprocessor, and take tiles of 128 queries of a
  * head.  The first only starts copies: keys and values go round a ring of stages, and the queries of the next
  * tile come while the last one is still being finished.  The other two have 64 queries each.  A group starts
  * the scores of the next keys and the product with the values before these, and takes exponentials while both
- * run; the groups take turns in starting products, so that one computes exponentials while the other's run.
+ * run.  (Making the groups take turns in starting products changed nothing that could be measured.)
  *
  * Tiles differ in length by a factor of T / 128, so each set takes the next one when it is done: from a
  * counter, which the launch leaves at 0 again.  Which set does a tile does not change its bits. */
@@ -36,11 +37,8 @@ static __device__ inline mg_tile tile_of_item(const wide_job &j, int item) {
     return mg_tile_of<false>(j.a.s, j.tiles - 1 - item / j.a.s.heads, TILE, (int)j.a.q.rows);
 }
 
-/* The groups' turns: group g waits at barrier 3 + g for the other to pass. */
-static __device__ inline void turn_wait(int group) { asm volatile("bar.sync %0, 256;" ::"r"(group + 3) : "memory"); }
-static __device__ inline void turn_pass(int group) { asm volatile("bar.arrive %0, 256;" ::"r"((group ^ 1) + 3) : "memory"); }
-
-template <typename T, int HD, int BN> static __device__ inline void fetch_all(const wide_job &j, wide_room<T, HD, BN> &m) {
+template <typename T, int HD, int BN>
+static __device__ inline void fetch_all(const wide_job &j, wide_room<T, HD, BN> &m) {
     constexpr int   PANELS = MG_PANELS(HD), BYTES = BN * MG_WIDTH(HD) * (int)sizeof(T);
     mg_ring<STAGES> ring = { 0, 1 };
     mg_ring<2>      slot = { 0, 1 };
@@ -80,7 +78,8 @@ typedef struct wide_rows {
 
 /* Scores become exponentials; what was summed before is to be multiplied by `rescale`. */
 template <int N>
-static __device__ inline void wide_softmax(float (&s)[N / 2], wide_rows &r, float rescale[2], mg_scores z, int c0, bool part) {
+static __device__ inline void wide_softmax(float (&s)[N / 2], wide_rows &r, float rescale[2], mg_scores z, int c0,
+                                           bool part) {
     int   column = c0 + (threadIdx.x & 3) * 2;
     float scale = z.cap > 0 ? 1 : z.scale;
     if (z.cap > 0) {
@@ -124,7 +123,8 @@ template <int HD> static __device__ inline void wide_rescale(mg_wide_sum<HD> &o,
 
 /* Softmax's end and the tile's way to memory. */
 template <typename T, int HD>
-static __device__ inline void finish(const wide_job &j, mg_tile t, int head, int mine, wide_rows &r, const mg_wide_sum<HD> &o) {
+static __device__ inline void finish(const wide_job &j, mg_tile t, int head, int mine, wide_rows &r,
+                                     const mg_wide_sum<HD> &o) {
     const mg_attention_args &a = j.a;
     int     lane = threadIdx.x & 31, real = t.rows - mine;
     int64_t row = t.row0 + mine;
@@ -142,14 +142,14 @@ static __device__ inline void finish(const wide_job &j, mg_tile t, int head, int
     mg_wide_store<T, HD>((T *)a.y.data + row * a.y.cols + head * a.s.hd, a.y.cols, real, a.s.hd, o, scale);
 }
 
-template <typename T, int HD, int BN> static __device__ inline void use_all(const wide_job &j, wide_room<T, HD, BN> &m) {
+template <typename T, int HD, int BN>
+static __device__ inline void use_all(const wide_job &j, wide_room<T, HD, BN> &m) {
     constexpr int   PANELS = MG_PANELS(HD);
-    int             group = (threadIdx.x >> 7) - 1, lane = threadIdx.x & 31, mine = (threadIdx.x >> 5 & 3) * 16 + group * 64;
+    int group = (threadIdx.x >> 7) - 1, lane = threadIdx.x & 31, mine = (threadIdx.x >> 5 & 3) * 16 + group * 64;
     mg_ring<STAGES> ring = { 0, 0 };
     mg_ring<2>      slot = { 0, 0 };
     int             q_parity = 0, rows_end = j.a.s.q_start[j.a.s.n_seq];
     uint64_t        q_at = mg_descriptor(m.q + group * 64 * 64, 0);
-    if (group == 1) turn_pass(group);
     for (;; slot.next()) {
         mg_bar_wait(&m.item_full[slot.stage], slot.parity);
         int item = m.item[slot.stage];
@@ -172,33 +172,30 @@ template <typename T, int HD, int BN> static __device__ inline void use_all(cons
         bool hole = rows_end < j.a.k.rows;
         auto values = [&](int stage, int c) {
             mg_bar_wait(&m.v_full[stage], ring.parity);
-            if (hole && c + BN > rows_end) mg_clear_rows<T, PANELS, BN>(m.v[stage], rows_end - c, group);
+            if (hole && c + BN > rows_end) mg_clear_rows<T, PANELS, BN>(m.v[stage], rows_end - c);
         };
         if (see.first < see.last) {
             mg_bar_wait(&m.q_full, q_parity), q_parity ^= 1;
             mg_bar_wait(&m.k_full[ring.stage], ring.parity);
-            turn_wait(group);
             mg_products_begin();
             mg_wide_across<T, HD, TILE, BN>(s, q_at, mg_descriptor(m.k[ring.stage], 0));
             mg_products_end();
-            turn_pass(group);
             mg_products_wait<0>();
             mg_settled(s);
             if (lane == 0) mg_bar_arrive(&m.k_free[ring.stage]);
-            wide_softmax<BN>(s, r, rescale, j.z, see.first, see.first < see.full.begin || see.first + BN > see.full.end);
+            wide_softmax<BN>(s, r, rescale, j.z, see.first,
+                             see.first < see.full.begin || see.first + BN > see.full.end);
             mg_wide_pack<T, BN>(p, s);
             for (int c = see.first + BN; c < see.last; c += BN) {
                 values(ring.stage, c - BN);
                 int old = ring.stage;
                 ring.next();
                 mg_bar_wait(&m.k_full[ring.stage], ring.parity);
-                turn_wait(group);
                 mg_products_begin();
                 mg_wide_across<T, HD, TILE, BN>(s, q_at, mg_descriptor(m.k[ring.stage], 0));
                 mg_products_end();
                 mg_wide_down<T, HD, BN>(o, p, mg_descriptor(m.v[old], BN * 128));
                 mg_products_end();
-                turn_pass(group);
                 mg_products_wait<1>();
                 mg_settled(s);
                 if (lane == 0) mg_bar_arrive(&m.k_free[ring.stage]);
@@ -254,7 +251,8 @@ template <typename T, int HD, int BN> static bool wide(const mg_attention_args &
     wide_job j;
     size_t   bytes = sizeof(wide_room<T, HD, BN>) + 1024;
     auto     kernel = wide_kernel<T, HD, BN>;
-    if (!mg_tensor_map(&j.q, a.q, a.s.hd, TILE) || !mg_tensor_map(&j.k, a.k, a.s.hd, BN) || !mg_tensor_map(&j.v, a.v, a.s.hd, BN))
+    if (!mg_tensor_map(&j.q, a.q, a.s.hd, TILE) || !mg_tensor_map(&j.k, a.k, a.s.hd, BN) ||
+        !mg_tensor_map(&j.v, a.v, a.s.hd, BN))
         return false;
     j.a = a, j.z = mg_scores_of(a.s), j.tiles = mg_tiles(a.s, a.q.rows, TILE);
     int items = j.tiles * a.s.heads;
@@ -272,8 +270,9 @@ template <typename T> static bool wide_of(const mg_attention_args &a) {
 }
 
 bool mg_cuda_attention_wide(const mg_attention_args *a) {
-    if (mg_cuda_cc != 90 || a->s.k_start || a->s.hd <= 32 || a->s.hd > 256 || !(a->s.scale > 0) || !mg_aligned(a->q, a->s.hd) ||
-        !mg_aligned(a->k, a->s.hd) || !mg_aligned(a->v, a->s.hd) || !mg_aligned(a->y, a->s.hd))
+    if (mg_cuda_cc != 90 || a->s.k_start || a->s.hd <= 32 || a->s.hd > 256 || !(a->s.scale > 0) ||
+        !mg_aligned(a->q, a->s.hd) || !mg_aligned(a->k, a->s.hd) || !mg_aligned(a->v, a->s.hd) ||
+        !mg_aligned(a->y, a->s.hd))
         return false;
     if (a->q.format == mg_cuda_f16) return wide_of<__half>(*a);
     return a->q.format == mg_cuda_bf16 && wide_of<__nv_bfloat16>(*a);

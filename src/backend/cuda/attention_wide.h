@@ -31,7 +31,9 @@ static inline bool mg_tensor_map(CUtensorMap *map, mg_mat m, int hd, int rows) {
     if (!encode) {
         cudaDriverEntryPointQueryResult found;
         void                           *p = NULL;
-        if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault, &found) != cudaSuccess || !p)
+        if (cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &p, 12000, cudaEnableDefault, &found) !=
+                cudaSuccess ||
+            !p)
             return false;
         encode = (encode_fn)p;
     }
@@ -55,7 +57,8 @@ static __device__ inline void mg_bar_arrive(uint64_t *bar) {
     asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(mg_shared_address(bar)) : "memory");
 }
 static __device__ inline void mg_bar_expect(uint64_t *bar, int bytes) {
-    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(mg_shared_address(bar)), "r"(bytes) : "memory");
+    asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(mg_shared_address(bar)), "r"(bytes)
+                 : "memory");
 }
 /* Until the phase of this parity has completed; the one before the first counts as complete, its parity is 1. */
 static __device__ inline void mg_bar_wait(uint64_t *bar, int parity) {
@@ -88,40 +91,48 @@ template <typename T, int PANELS, int ROWS>
 static __device__ inline void mg_fetch(T *to, const CUtensorMap *map, uint64_t *bar, int head, int row) {
 #pragma unroll
     for (int p = 0; p < PANELS; p++)
-        asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4}], [%5];"
-                     ::"r"(mg_shared_address(to + p * ROWS * 64)), "l"(map), "r"(p * 64), "r"(head), "r"(row),
-                       "r"(mg_shared_address(bar)) : "memory");
+        asm volatile("cp.async.bulk.tensor.3d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, "
+                     "{%2, %3, %4}], [%5];" ::"r"(mg_shared_address(to + p * ROWS * 64)),
+                     "l"(map), "r"(p * 64), "r"(head), "r"(row), "r"(mg_shared_address(bar))
+                     : "memory");
 }
 
 /* Ordinary writes to shared memory are seen by products after this and a barrier. */
 static __device__ inline void mg_fence_async(void) { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
-static __device__ inline void mg_group_sync(int group) { asm volatile("bar.sync %0, 128;" ::"r"(group + 1) : "memory"); }
+/* Of the two groups that use tiles. */
+static __device__ inline void mg_users_sync(void) { asm volatile("bar.sync 1, 256;" ::: "memory"); }
 
-template <int N> static __device__ inline void mg_registers_more(void) { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
-template <int N> static __device__ inline void mg_registers_less(void) { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
+template <int N> static __device__ inline void mg_registers_more(void) {
+    asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N));
+}
+template <int N> static __device__ inline void mg_registers_less(void) {
+    asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
+}
 
-/* Rows from `from` on become 0 in a tile that all four warps of a group see. */
-template <typename T, int PANELS, int ROWS> static __device__ inline void mg_clear_rows(T *tile, int from, int group) {
-    for (int i = threadIdx.x & 127; i < (ROWS - from) * PANELS * 8; i += 128) {
+/* Rows from `from` on become 0 in a tile that both groups are about to use. */
+template <typename T, int PANELS, int ROWS> static __device__ inline void mg_clear_rows(T *tile, int from) {
+    for (int i = threadIdx.x - 128; i < (ROWS - from) * PANELS * 8; i += 256) {
         int row = from + i / (PANELS * 8), piece = i % (PANELS * 8);
         *(uint4 *)(tile + (piece / 8 * ROWS + row) * 64 + piece % 8 * 8) = make_uint4(0, 0, 0, 0);
     }
     mg_fence_async();
-    mg_group_sync(group);
+    mg_users_sync();
 }
 
 /* ---- products ---- */
 
 /* Of panels: eight rows are 1024 bytes; `leading`, the bytes between panels, counts for `down` alone. */
 static __device__ inline uint64_t mg_descriptor(const void *p, uint32_t leading) {
-    return (uint64_t)((mg_shared_address(p) & 0x3ffff) >> 4) | (uint64_t)(leading >> 4) << 16 | (uint64_t)(1024 >> 4) << 32 |
-           (uint64_t)1 << 62;
+    return (uint64_t)((mg_shared_address(p) & 0x3ffff) >> 4) | (uint64_t)(leading >> 4) << 16 |
+           (uint64_t)(1024 >> 4) << 32 | (uint64_t)1 << 62;
 }
 
 static __device__ inline void mg_products_begin(void) { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 static __device__ inline void mg_products_end(void) { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 /* Until at most N of the newest batches are at work. */
-template <int N> static __device__ inline void mg_products_wait(void) { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory"); }
+template <int N> static __device__ inline void mg_products_wait(void) {
+    asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+}
 /* Keeps uses of registers that products write behind the wait. */
 template <int N> static __device__ inline void mg_settled(float (&c)[N]) {
 #pragma unroll
@@ -132,29 +143,36 @@ template <int N> static __device__ inline void mg_settled(float (&c)[N]) {
 #define MG_R16(d, i) MG_R4(d, i), MG_R4(d, i + 4), MG_R4(d, i + 8), MG_R4(d, i + 12)
 #define MG_R32(d, i) MG_R16(d, i), MG_R16(d, i + 16)
 #define MG_LIST16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
-#define MG_LIST32                                                                                                       \
-    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define MG_LIST32                                                                                                     \
+    "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%" \
+    "30,%31"
 #define MG_LIST48 MG_LIST32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
-#define MG_LIST64                                                                                                       \
-    MG_LIST32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,"  \
+#define MG_LIST64                                                                                                     \
+    MG_LIST32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56," \
               "%57,%58,%59,%60,%61,%62,%63"
 /* keep: 0 overwrites the result.  Both operands in shared memory, the sum along their rows. */
-#define MG_SHARED(n, type, list, a, b, keep)                                                                            \
-    "{\n.reg .pred p;\nsetp.ne.b32 p, " keep ", 0;\nwgmma.mma_async.sync.aligned.m64n" n "k16.f32." type "." type " {"  \
-    list "}, " a ", " b ", p, 1, 1, 0, 0;\n}"
+#define MG_SHARED(n, type, list, a, b, keep)                                                                      \
+    "{\n.reg .pred p;\nsetp.ne.b32 p, " keep ", 0;\nwgmma.mma_async.sync.aligned.m64n" n "k16.f32." type "." type \
+    " {" list "}, " a ", " b ", p, 1, 1, 0, 0;\n}"
 /* The first operand in registers, the second one's rows are summed over. */
-#define MG_MIXED(n, type, list, a, b)                                                                                   \
+#define MG_MIXED(n, type, list, a, b) \
     "wgmma.mma_async.sync.aligned.m64n" n "k16.f32." type "." type " {" list "}, {" a "}, " b ", 1, 1, 1, 1;"
 
 template <typename T> static __device__ inline void mg_product(float (&c)[16], uint64_t a, uint64_t b, int keep) {
     if constexpr (mg_is_half<T>::yes)
         asm volatile(MG_SHARED("32", "f16", MG_LIST16, "%16", "%17", "%18") : MG_R16(c, 0) : "l"(a), "l"(b), "r"(keep));
-    else asm volatile(MG_SHARED("32", "bf16", MG_LIST16, "%16", "%17", "%18") : MG_R16(c, 0) : "l"(a), "l"(b), "r"(keep));
+    else
+        asm volatile(MG_SHARED("32", "bf16", MG_LIST16, "%16", "%17", "%18")
+                     : MG_R16(c, 0)
+                     : "l"(a), "l"(b), "r"(keep));
 }
 template <typename T> static __device__ inline void mg_product(float (&c)[32], uint64_t a, uint64_t b, int keep) {
     if constexpr (mg_is_half<T>::yes)
         asm volatile(MG_SHARED("64", "f16", MG_LIST32, "%32", "%33", "%34") : MG_R32(c, 0) : "l"(a), "l"(b), "r"(keep));
-    else asm volatile(MG_SHARED("64", "bf16", MG_LIST32, "%32", "%33", "%34") : MG_R32(c, 0) : "l"(a), "l"(b), "r"(keep));
+    else
+        asm volatile(MG_SHARED("64", "bf16", MG_LIST32, "%32", "%33", "%34")
+                     : MG_R32(c, 0)
+                     : "l"(a), "l"(b), "r"(keep));
 }
 template <typename T> static __device__ inline void mg_product(float (&c)[64], uint64_t a, uint64_t b, int keep) {
     if constexpr (mg_is_half<T>::yes)
@@ -219,7 +237,8 @@ static __device__ inline void mg_wide_down(mg_wide_sum<HD> &c, const uint32_t p[
 }
 
 /* A result as the first operand of the next product. */
-template <typename T, int N> static __device__ inline void mg_wide_pack(uint32_t p[N / 16][4], const float (&s)[N / 2]) {
+template <typename T, int N>
+static __device__ inline void mg_wide_pack(uint32_t p[N / 16][4], const float (&s)[N / 2]) {
 #pragma unroll
     for (int k = 0; k < N / 16; k++)
 #pragma unroll
@@ -246,7 +265,8 @@ static __device__ inline void mg_transpose4(uint32_t w[4]) {
 
 /* scale[h] c to rows of a matrix; `to` is the warp's first row, of which `real` exist. */
 template <typename T, int HD>
-static __device__ inline void mg_wide_store(T *to, int64_t ld, int real, int hd, const mg_wide_sum<HD> &c, const float scale[2]) {
+static __device__ inline void mg_wide_store(T *to, int64_t ld, int real, int hd, const mg_wide_sum<HD> &c,
+                                            const float scale[2]) {
     constexpr int SPAN = mg_wide_sum<HD>::SPAN;
     int           lane = threadIdx.x & 31;
 #pragma unroll
@@ -258,7 +278,8 @@ static __device__ inline void mg_wide_store(T *to, int64_t ld, int real, int hd,
                 uint32_t w[4];
 #pragma unroll
                 for (int i = 0; i < 4; i++)
-                    w[i] = mg_pair<T>::of(c.part[p][4 * (n + i) + 2 * h] * scale[h], c.part[p][4 * (n + i) + 2 * h + 1] * scale[h]);
+                    w[i] = mg_pair<T>::of(c.part[p][4 * (n + i) + 2 * h] * scale[h],
+                                          c.part[p][4 * (n + i) + 2 * h + 1] * scale[h]);
                 mg_transpose4(w);
                 int row = (lane >> 2) + 8 * h, col = p * SPAN + (n + (lane & 3)) * 8;
                 if (row < real && col < hd) *(uint4 *)(to + row * ld + col) = make_uint4(w[0], w[1], w[2], w[3]);
