@@ -210,14 +210,42 @@ void mg_terminal_progress(mg_terminal *t, const mg_progress *p) {
     }
 }
 
+/* Lines as wide as the terminal, the further ones under the text behind the first word ("Data     50 for..."). */
+static void wrap(mg_buf *b, const char *text, int columns) {
+    enum { LABEL = 9 };
+    while (*text) {
+        size_t n = strcspn(text, "\n"), label = mg_width_cut(text, LABEL);
+        char  *line = mg_strndup(text, n);
+        if (!line) {
+            b->failed = true;
+            return;
+        }
+        if (mg_width(line) < columns)
+            mg_buf_str(b, line);
+        else {
+            mg_buf_add(b, line, label);
+            mg_wrap(b, line + label, LABEL, columns - 1); /* the last column stays free: some terminals wrap there */
+        }
+        text += n;
+        if (*text) mg_buf_char(b, *text++);
+        free(line);
+    }
+}
+
 static void say(mg_terminal *t, const char *key, const char *word, const char *text) {
     mg_buf b = { 0 };
     if (t->kind == MG_TERMINAL_JSON) {
         mg_buf_printf(&b, "{\"%s\": ", key);
         mg_json_quote(&b, text, strlen(text));
         mg_buf_str(&b, "}\n");
-    } else
-        mg_buf_printf(&b, "%s%s%s\n", t->drawn ? "\r\x1b[K" : "", word, text);
+    } else {
+        mg_buf_printf(&b, "%s%s", t->drawn ? "\r\x1b[K" : "", word);
+        if (t->kind == MG_TERMINAL_BAR)
+            wrap(&b, text, t->columns);
+        else
+            mg_buf_str(&b, text);
+        mg_buf_char(&b, '\n');
+    }
     t->drawn = false;
     put(t, &b);
 }

@@ -61,7 +61,8 @@ static const char style[] =
     ".meta{color:var(--fg);opacity:.75;font-size:.9rem;overflow-wrap:anywhere}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.95rem}"
     "th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}"
-    "@media(max-width:30rem){th,td{padding:.3rem .25rem}table{font-size:.82rem}}"
+    "@media(max-width:30rem){th,td{padding:.3rem .25rem}table{font-size:.82rem}" /* the right ones say of how many */
+    "th:nth-child(2),td:nth-child(2){display:none}}"
     "td.n,th.n{text-align:right;font-variant-numeric:tabular-nums}"
     ".filter{display:flex;flex-wrap:wrap;gap:.4rem;margin:.6rem 0;align-items:center}"
     "button{font:inherit;font-size:.9rem;padding:.25rem .8rem;border:1px solid var(--line);border-radius:1rem;"
@@ -184,7 +185,6 @@ static const char *category_text(const page *p, const char *category) {
     static const char *const known[][3] = {
         { "target", "taught", "教えたこと" },           { "heldout", "taught, other words", "教えたこと（言い換え）" },
         { "neighbour", "nearby topics", "近い話題" },   { "control", "unrelated", "無関係（維持の確認）" },
-        { "neighbours", "nearby topics", "近い話題" },  { "controls", "unrelated", "無関係（維持の確認）" },
         { "neighbours", "nearby topics", "近い話題" },  { "controls", "unrelated", "無関係（維持の確認）" },
     };
     for (size_t i = 0; category && i < sizeof known / sizeof *known; i++)

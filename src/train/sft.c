@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "train/sft_parts.h"
 
+#include <libintl.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -144,7 +145,7 @@ static mg_status one_step(mg_trainer *r, mg_sft_step *s, mg_error *err) {
         char lines[256];
         name_samples(r, e, begin, end, lines, sizeof lines);
         r->skipped_updates++;
-        warn(r, "step %lld: loss or gradient is not finite; the update is left out (lines %s of the training data)",
+        warn(r, gettext("step %lld: loss or gradient is not finite; the update is left out (lines %s of the training data)"),
              (long long)r->info.step + 1, lines);
     }
     r->info.step++;
@@ -165,8 +166,8 @@ static void watch_for_spike(mg_trainer *r, const mg_sft_step *s, double *mean) {
         char            lines[256];
         const mg_epoch *e = mg_trainer_locate(r, s->step - 1, &begin, &end, &epoch);
         name_samples(r, e, begin, end, lines, sizeof lines);
-        warn(r, "step %lld: the loss jumped to %.3f (before: about %.3f; lines %s of the training data)", (long long)s->step, s->loss, *mean,
-             lines);
+        warn(r, gettext("step %lld: the loss jumped to %.3f (before: about %.3f; lines %s of the training data)"), (long long)s->step, s->loss,
+             *mean, lines);
     }
     *mean = *mean > 0 ? 0.9 * *mean + 0.1 * s->loss : s->loss;
 }
@@ -266,7 +267,7 @@ static mg_status take_best(mg_trainer *r, mg_error *err) {
     snprintf(name, sizeof name, "%s/checkpoint-%lld", mg_run_folder(r->run), (long long)r->info.best_step);
     mg_error why;
     if (mg_checkpoint_verify(name, NULL, &why)) { /* the disk was full then */
-        warn(r, "the best checkpoint cannot be taken, the adapter is that of the last step: %s", why.text);
+        warn(r, gettext("the best checkpoint cannot be taken, the adapter is that of the last step: %s"), why.text);
         return MG_OK;
     }
     return mg_adapter_load(r->adapter, name, err);

@@ -2,8 +2,10 @@
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/thread.h"
+#include "data/records.h"
 #include "train/sft_parts.h"
 
+#include <libintl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,17 +23,10 @@ static const mg_on_trouble on_strict[] = { [MG_STRICT_REFUSE] = MG_TROUBLE_REFUS
 
 /* A folder stands for the file in it that is called train.* or valid.*; others stand for themselves. */
 static char *file_of(const char *path, const char *const *stems) {
-    static const char *const endings[] = { "jsonl", "json", "csv", "tsv" };
+    char *found = NULL;
     if (!mg_is_folder(path)) return mg_strdup(path);
-    for (; *stems; stems++)
-        for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
-            char name[64];
-            snprintf(name, sizeof name, "%s.%s", *stems, endings[i]);
-            char *full = mg_path_join(path, name);
-            if (!full || mg_is_file(full)) return full;
-            free(full);
-        }
-    return NULL;
+    for (; *stems && !found; stems++) found = mg_records_find(path, *stems);
+    return found;
 }
 
 /* Samples of `more` go behind those of `all`; the counts are added. */
@@ -307,30 +302,30 @@ static void ways_out(mg_trainer *r, candidates *c, mg_error *err) {
     mg_buf                b = { 0 };
     int                   nodes, n = 0;
     size_t                fixed = p->total - p->arena;
-    mg_buf_printf(&b, "%s\n  weights %.2f · LoRA %.2f · gradients+optimizer %.2f · activations %.2f · rest %.2f", err->text,
+    mg_buf_printf(&b, gettext("%s\n  weights %.2f · LoRA %.2f · gradients+optimizer %.2f · activations %.2f · rest %.2f"), err->text,
                   gigabytes(p->weights), gigabytes(p->adapter), gigabytes(p->optimizer), gigabytes(p->arena), gigabytes(p->program));
     mg_keep all_again[MG_CONFIG_LAYERS];
     for (int i = 0; i < MG_CONFIG_LAYERS; i++) all_again[i] = MG_KEEP_NONE;
     if (r->o->gradient_checkpointing == MG_NO) {
         size_t arena = mg_plan_arena(r->bundle.model, r->backend, all_again, next_candidate, c, &nodes);
-        mg_buf_printf(&b, "\n  way %d  --gradient_checkpointing auto → %.2f GB (speed about −25%%)", ++n, gigabytes(fixed + arena));
+        mg_buf_printf(&b, gettext("\n  way %d  --gradient_checkpointing auto → %.2f GB (speed about −25%%)"), ++n, gigabytes(fixed + arena));
     }
     if (r->o->per_device_train_batch_size > 1) {
         c->limit_batch = 1;
         size_t arena = mg_plan_arena(r->bundle.model, r->backend, all_again, next_candidate, c, &nodes);
         c->limit_batch = 0;
-        mg_buf_printf(&b, "\n  way %d  --per_device_train_batch_size 1 --gradient_accumulation_steps %lld → %.2f GB (same result)", ++n,
+        mg_buf_printf(&b, gettext("\n  way %d  --per_device_train_batch_size 1 --gradient_accumulation_steps %lld → %.2f GB (same result)"), ++n,
                       (long long)(r->o->per_device_train_batch_size * r->o->gradient_accumulation_steps), gigabytes(fixed + arena));
     }
     c->cut_to = r->o->max_length / 2;
     size_t arena = mg_plan_arena(r->bundle.model, r->backend, all_again, next_candidate, c, &nodes);
     int64_t longer = 0;
     for (size_t i = 0; i < r->train.n; i++) longer += r->train.sample[i].n > c->cut_to;
-    mg_buf_printf(&b, "\n  way %d  --max_length %lld → %.2f GB (%.1f%% of the samples are longer)", ++n, (long long)c->cut_to,
+    mg_buf_printf(&b, gettext("\n  way %d  --max_length %lld → %.2f GB (%.1f%% of the samples are longer)"), ++n, (long long)c->cut_to,
                   gigabytes(fixed + arena), 100.0 * (double)longer / (double)r->train.n);
     c->cut_to = 0;
     if (!r->o->load_in_4bit && !r->bundle.model->from_gguf)
-        mg_buf_printf(&b, "\n  way %d  --load_in_4bit → about %.2f GB", ++n,
+        mg_buf_printf(&b, gettext("\n  way %d  --load_in_4bit → about %.2f GB"), ++n,
                       gigabytes(p->total - p->weights + (size_t)((double)r->bundle.model->parameters * 0.56)));
     if (!b.failed) {
         size_t len = b.len < sizeof err->text ? b.len : sizeof err->text - 1;

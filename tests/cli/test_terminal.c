@@ -91,6 +91,38 @@ static void test_streams(void **state) {
     }
 }
 
+/* On a terminal a long line is broken between words, and goes on under its text; elsewhere it stays one line. */
+static void test_long_lines(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "Plan     memory 0.55 of 24.5 GB (weights 0.10, adapter and optimizer 0.08, activations 0.32, rest 0.05) · 6 steps · 58.6 MB a checkpoint",
+        "見積り   メモリ 0.55 / 24.7 GB（重み 0.10、アダプターと最適化 0.08、活性 0.32、その他 0.05）· 6 ステップ · 保存 58.6 MB/回",
+        "エラー: 1 行目\n  案1  --per_device_train_batch_size 1 --gradient_accumulation_steps 4 → 0.37 GB（結果は同じ）、速度もほとんど同じ",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++)
+        for (int columns = 40; columns <= 120; columns += 8) {
+            char        text[1024];
+            FILE       *f = tmpfile();
+            mg_terminal t = { .kind = MG_TERMINAL_BAR, .out = f, .columns = columns };
+            mg_terminal_line(&t, texts[i]);
+            rewind(f);
+            text[fread(text, 1, sizeof text - 1, f)] = 0;
+            fclose(f);
+            mg_buf again = { 0 };
+            for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n")) {
+                if (mg_width(line) >= columns) fail_msg("%d columns of %d: %s", mg_width(line), columns, line);
+                for (char *p = line; *p; p++)
+                    if (*p != ' ') mg_buf_char(&again, *p);
+            }
+            mg_buf_str(&again, "");
+            char *rest = again.data;
+            for (const char *p = texts[i]; *p; p++)
+                if (*p != ' ' && *p != '\n' && *rest++ != *p) fail_msg("%s is not %s", again.data, texts[i]);
+            assert_int_equal(*rest, 0);
+            mg_buf_free(&again);
+        }
+}
+
 static void test_table(void **state) {
     (void)state;
     mg_table t = { .fields = 3, .numbers = 1u << 1 };
@@ -132,6 +164,7 @@ static void test_texts(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bar),   cmocka_unit_test(test_lines), cmocka_unit_test(test_streams),
+        cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_table), cmocka_unit_test(test_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
