@@ -11,23 +11,27 @@
 
 enum { JSON_MAX_DEPTH = 64, JSON_FEW_KEYS = 12 };
 
-static const char *duplicate_key(yyjson_val *object) {
+/* *twice is a key that stands twice, NULL: none.  False: no memory to find out. */
+static bool find_twice(yyjson_val *object, const char **twice) {
     size_t          n = yyjson_obj_size(object);
     yyjson_obj_iter a = yyjson_obj_iter_with(object);
+    *twice = NULL;
     if (n > JSON_FEW_KEYS) {
-        mg_map     *seen = mg_map_new(n);
-        const char *twice = NULL;
-        for (yyjson_val *k; seen && !twice && (k = yyjson_obj_iter_next(&a));)
-            if (!mg_map_put(seen, yyjson_get_str(k), yyjson_get_len(k), 0)) twice = yyjson_get_str(k);
+        mg_map *seen = mg_map_new(n);
+        int     put = seen ? 1 : -1;
+        for (yyjson_val *k; put > 0 && (k = yyjson_obj_iter_next(&a));) {
+            put = mg_map_put(seen, yyjson_get_str(k), yyjson_get_len(k), 0);
+            if (!put) *twice = yyjson_get_str(k);
+        }
         mg_map_free(seen);
-        return twice;
+        return put >= 0;
     }
-    for (yyjson_val *k; (k = yyjson_obj_iter_next(&a));) {
+    for (yyjson_val *k; !*twice && (k = yyjson_obj_iter_next(&a));) {
         yyjson_obj_iter b = a;
         for (yyjson_val *other; (other = yyjson_obj_iter_next(&b));)
-            if (yyjson_equals_strn(other, yyjson_get_str(k), yyjson_get_len(k))) return yyjson_get_str(k);
+            if (yyjson_equals_strn(other, yyjson_get_str(k), yyjson_get_len(k))) *twice = yyjson_get_str(k);
     }
-    return NULL;
+    return true;
 }
 
 static mg_status check(yyjson_val *v, int depth, const char *name, mg_error *err) {
@@ -35,7 +39,8 @@ static mg_status check(yyjson_val *v, int depth, const char *name, mg_error *err
         return mg_fail(err, MG_FORMAT, "%s: JSON nested deeper than %d", name, JSON_MAX_DEPTH);
     mg_status st = MG_OK;
     if (yyjson_is_obj(v)) {
-        const char *twice = duplicate_key(v);
+        const char *twice;
+        if (!find_twice(v, &twice)) return mg_fail(err, MG_NOMEM, "%s: no memory for %zu keys", name, yyjson_obj_size(v));
         if (twice) return mg_fail(err, MG_FORMAT, "%s: the key '%.80s' stands twice in one object", name, twice);
         yyjson_obj_iter it = yyjson_obj_iter_with(v);
         for (yyjson_val *k; !st && (k = yyjson_obj_iter_next(&it));) {
@@ -53,6 +58,7 @@ static mg_status check(yyjson_val *v, int depth, const char *name, mg_error *err
 mg_status mg_json_parse(mg_json *out, const char *text, size_t n, const char *name, mg_error *err) {
     yyjson_read_err why;
     yyjson_doc     *doc = yyjson_read_opts((char *)text, n, YYJSON_READ_NOFLAG, NULL, &why);
+    if (!doc && why.code == YYJSON_READ_ERROR_MEMORY_ALLOCATION) return mg_fail(err, MG_NOMEM, "%s: no memory for JSON", name);
     if (!doc) return mg_fail(err, MG_FORMAT, "%s: not valid JSON: %s at byte %zu", name, why.msg, why.pos);
     mg_status st = check(yyjson_doc_get_root(doc), 0, name, err);
     if (st) {

@@ -5,10 +5,14 @@
  * cache line a look-up.  Hashes are kept, so growing never touches the keys. */
 #include "base/mem.h"
 
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
+#include <unistd.h>
 
 void *mg_calloc(size_t count, size_t size) {
     size_t bytes;
@@ -108,10 +112,44 @@ struct mg_map {
     size_t    n, cap; /* cap is a power of two */
 };
 
+/* SipHash-1-3 (Aumasson & Bernstein 2012) under a key that is drawn once a process: whoever writes a vocabulary
+ * cannot know which keys fall together.  A map is never walked, so no output depends on the key. */
+static uint64_t       hash_key[2];
+static pthread_once_t hash_once = PTHREAD_ONCE_INIT;
+
+static void draw_hash_key(void) {
+    struct timespec now;
+    if (getrandom(hash_key, sizeof hash_key, 0) == (ssize_t)sizeof hash_key) return;
+    clock_gettime(CLOCK_REALTIME, &now);
+    hash_key[0] = (uint64_t)now.tv_nsec << 32 ^ (uint64_t)now.tv_sec;
+    hash_key[1] = (uint64_t)(uintptr_t)&now ^ (uint64_t)getpid() << 48;
+}
+
+static inline uint64_t rotate(uint64_t x, int n) { return x << n | x >> (64 - n); }
+
+static inline void sip_round(uint64_t v[4]) {
+    v[0] += v[1], v[1] = rotate(v[1], 13) ^ v[0], v[0] = rotate(v[0], 32);
+    v[2] += v[3], v[3] = rotate(v[3], 16) ^ v[2];
+    v[0] += v[3], v[3] = rotate(v[3], 21) ^ v[0];
+    v[2] += v[1], v[1] = rotate(v[1], 17) ^ v[2], v[2] = rotate(v[2], 32);
+}
+
 static uint64_t hash_bytes(const char *key, size_t len) {
-    uint64_t h = 0xcbf29ce484222325u;
-    for (size_t i = 0; i < len; i++) h = (h ^ (uint8_t)key[i]) * 0x100000001b3u;
-    return h ^ h >> 32;
+    uint64_t v[4] = { hash_key[0] ^ 0x736f6d6570736575u, hash_key[1] ^ 0x646f72616e646f6du, hash_key[0] ^ 0x6c7967656e657261u,
+                      hash_key[1] ^ 0x7465646279746573u };
+    for (size_t i = 0; i <= len / 8; i++) {
+        size_t   left = len - 8 * i;
+        uint64_t word = left < 8 ? (uint64_t)len << 56 : 0; /* the last word, perhaps empty, carries the length */
+        uint8_t  byte[8] = { 0 };
+        if (left) memcpy(byte, key + 8 * i, left < 8 ? left : 8);
+        for (int k = 0; k < 8; k++) word |= (uint64_t)byte[k] << 8 * k;
+        v[3] ^= word;
+        sip_round(v);
+        v[0] ^= word;
+    }
+    v[2] ^= 0xff;
+    for (int i = 0; i < 3; i++) sip_round(v);
+    return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 static map_slot *map_find(const mg_map *m, const char *key, size_t len, uint64_t hash) {
@@ -123,6 +161,7 @@ static map_slot *map_find(const mg_map *m, const char *key, size_t len, uint64_t
 
 mg_map *mg_map_new(size_t expected) {
     size_t cap = 64;
+    pthread_once(&hash_once, draw_hash_key);
     while (cap / 2 < expected)
         if (!mg_size_mul(cap, 2, &cap)) return NULL;
     mg_map *m = mg_calloc(1, sizeof *m);

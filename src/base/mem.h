@@ -62,7 +62,8 @@ bool mg_ids_push(mg_ids *ids, int32_t id);
 void mg_ids_free(mg_ids *ids);
 
 /* A dictionary from byte strings to int64, for vocabularies and key sets.
- * Open addressing with FNV-1a; keys are borrowed, they must outlive the map. */
+ * Open addressing under a seeded hash, so that no file can make keys collide; keys are borrowed, they must
+ * outlive the map. */
 typedef struct mg_map mg_map;
 mg_map *mg_map_new(size_t expected); /* NULL: no memory */
 void    mg_map_free(mg_map *m);

@@ -413,9 +413,15 @@ mg_status mg_checkpoint_newest(char **folder, mg_checkpoint_info *info, const ch
             st = mg_fail(err, MG_NOMEM, "%s: no memory", run_folder);
             break;
         }
-        if (!mg_checkpoint_verify(path, info, &why)) {
+        mg_status bad = mg_checkpoint_verify(path, info, &why);
+        if (!bad) {
             *folder = path;
             st = MG_OK;
+            break;
+        }
+        if (bad == MG_NOMEM) { /* it may be whole: an older one must not take its place */
+            st = mg_fail(err, bad, "%s", why.text);
+            free(path);
             break;
         }
         if (notes) mg_buf_printf(notes, "%s\n", why.text);
