@@ -84,6 +84,27 @@ void mg_tape_close(mg_tape *t) {
     *t = (mg_tape){ 0 };
 }
 
+mg_status mg_tape_status(const mg_tape *t, mg_error *err) {
+    return t->error ? mg_fail(err, t->error, "%s", t->error_text) : MG_OK;
+}
+
+mg_status mg_tape_measure(size_t *bytes, const mg_backend *real, int cap_nodes, mg_pass_fn f, void *context, mg_error *err) {
+    enum { ADDRESS_BITS = 42 };
+    mg_backend null = mg_backend_null_for(real);
+    mg_arena   dry = { 0 };
+    mg_tape    t = { 0 };
+    mg_status  st = mg_arena_open(&dry, real->device, (size_t)1 << ADDRESS_BITS, true, err);
+    if (!st) st = mg_tape_open(&t, &null, &dry, cap_nodes, err);
+    if (!st) {
+        f(&t, context);
+        st = mg_tape_status(&t, err);
+    }
+    if (!st) *bytes = dry.peak;
+    mg_tape_close(&t);
+    mg_arena_close(&dry);
+    return st;
+}
+
 void mg_tape_reset(mg_tape *t) {
     t->n_nodes = t->n_tensors = 0;
     t->mem->lo = 0;

@@ -120,6 +120,11 @@ struct mg_tape {
 mg_status mg_tape_open(mg_tape *t, const mg_backend *b, mg_arena *mem, int cap_nodes, mg_error *err);
 void      mg_tape_close(mg_tape *t);
 void      mg_tape_reset(mg_tape *t); /* forget the step; all its tensors are gone */
+/* Run one or more passes on a tape; errors stay on it. */
+typedef void (*mg_pass_fn)(mg_tape *t, void *context);
+/* The bytes of arena that `f` asks for, by a dry run: the kernels of `real` compute nothing, and nobody may touch the memory. */
+mg_status mg_tape_measure(size_t *bytes, const mg_backend *real, int cap_nodes, mg_pass_fn f, void *context, mg_error *err);
+mg_status mg_tape_status(const mg_tape *t, mg_error *err); /* the sticky error as an ordinary one */
 
 /* The batch of the step, after mg_tape_reset.  A device with memory of its own gets a copy of its arrays, in the
  * step's arena; from then on the tape must not move. */

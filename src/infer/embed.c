@@ -91,7 +91,7 @@ static mg_status run(job *j, const mg_backend *b, const mg_embed_text *text, siz
     mg_status st = pack(j, text, n, rows, err);
     if (!st && !(st = mg_plan_open(&t, &mem, b, embed, j, err))) {
         embed(&t, j);
-        st = mg_plan_status(&t, err);
+        st = mg_tape_status(&t, err);
         mg_plan_close(&t, &mem);
     }
     free(j->numbers);

@@ -77,7 +77,7 @@ static void softcap(float *logit, int64_t n, double cap) {
 
 static mg_status run_pass(mg_generator *g, mg_error *err) {
     forward(&g->tape, g);
-    mg_status st = mg_plan_status(&g->tape, err);
+    mg_status st = mg_tape_status(&g->tape, err);
     if (st) return st;
     mg_cache_advance(&g->cache, &g->batch);
     if (g->m->c.final_softcap > 0) softcap(g->room, g->n_rows * g->m->c.vocab, g->m->c.final_softcap);

@@ -6,15 +6,9 @@
 
 enum { MG_INFER_NODES = 1024 };
 
-/* Run one or more passes on the tape; errors stay on it. */
-typedef void (*mg_pass_fn)(mg_tape *t, void *context);
-
 /* A tape over `b` with an arena that is exactly as large as `f` asks for: f runs once over a backend that
  * computes nothing, then the memory is made.  Close with mg_plan_close. */
 mg_status mg_plan_open(mg_tape *t, mg_arena *mem, const mg_backend *b, mg_pass_fn f, void *context, mg_error *err);
 void      mg_plan_close(mg_tape *t, mg_arena *mem);
-
-/* The tape's sticky error as an ordinary one. */
-mg_status mg_plan_status(const mg_tape *t, mg_error *err);
 
 #endif

@@ -91,7 +91,7 @@ static mg_status run(const mg_backend *b, mg_pass_fn pass, job *j, mg_error *err
     mg_status st = mg_plan_open(&t, &mem, b, pass, j, err);
     if (st) return st;
     pass(&t, j);
-    st = mg_plan_status(&t, err);
+    st = mg_tape_status(&t, err);
     mg_plan_close(&t, &mem);
     return st;
 }

@@ -8,34 +8,39 @@
 
 #include "train/step.h"
 
-enum { DRY_SPACE_BITS = 42, NODES_PER_LAYER = 96, NODES_BESIDE = 256 };
+enum { NODES_PER_LAYER = 96, NODES_BESIDE = 256 };
 
-size_t mg_plan_arena(const mg_model *m, const mg_backend *real, const mg_keep *keep, mg_plan_batch_fn batches, void *context,
-                     int *nodes) {
-    mg_backend null = mg_backend_null_for(real);
-    mg_arena   dry;
-    mg_tape    tape;
-    mg_error   err;
-    size_t     peak = 0;
-    *nodes = (int)m->c.layers * NODES_PER_LAYER + NODES_BESIDE;
-    mg_status st = mg_arena_open(&dry, real->device, (size_t)1 << DRY_SPACE_BITS, true, &err);
-    if (!st) st = mg_tape_open(&tape, &null, &dry, *nodes, &err);
-    MG_ASSERT(!st); /* address space and a few megabytes */
-    tape.keep = keep;
-    mg_batch b;
-    bool     evaluation;
-    for (int64_t i = 0; batches(context, i, &b, &evaluation); i++) {
+typedef struct {
+    const mg_model  *m;
+    const mg_keep   *keep;
+    mg_plan_batch_fn batches;
+    void            *context;
+} dry_run;
+
+/* Every micro-batch and every evaluation. */
+static void run_dry(mg_tape *t, void *context) {
+    const dry_run *d = context;
+    mg_error       err;
+    mg_batch       b;
+    bool           evaluation;
+    t->keep = d->keep;
+    for (int64_t i = 0; !t->error && d->batches(d->context, i, &b, &evaluation); i++) {
         double  loss = 0;
         int64_t right;
         if (evaluation)
-            st = mg_step_evaluate(&tape, m, &b, NULL, &loss, &right, &err);
+            mg_step_evaluate(t, d->m, &b, NULL, &loss, &right, &err);
         else
-            st = mg_step_train(&tape, m, &b, 1, &loss, &err);
-        MG_ASSERT(!st);
+            mg_step_train(t, d->m, &b, 1, &loss, &err);
     }
-    peak = dry.peak;
-    mg_tape_close(&tape);
-    mg_arena_close(&dry);
+}
+
+size_t mg_plan_arena(const mg_model *m, const mg_backend *real, const mg_keep *keep, mg_plan_batch_fn batches, void *context,
+                     int *nodes) {
+    dry_run  d = { m, keep, batches, context };
+    size_t   peak = 0;
+    mg_error err;
+    *nodes = (int)m->c.layers * NODES_PER_LAYER + NODES_BESIDE;
+    MG_ASSERT(!mg_tape_measure(&peak, real, *nodes, run_dry, &d, &err)); /* address space and a few megabytes */
     return peak;
 }
 

@@ -1,6 +1,6 @@
 /* sft_samples.c -- the same prompts answered before, during and after training.
  *
- * The most likely token each time, in fp32, with a tape, an arena and a cache of their own: no random number is
+ * The most likely token each time, on a CPU in fp32, with a tape, an arena and a cache of their own: no random number is
  * drawn and nothing of a training step is touched, so a run with samples has the bits of one without.  All memory
  * is made before the plan, which counts it.  A prompt goes through the chat template when the model has one. */
 #include "base/file.h"
@@ -61,11 +61,12 @@ mg_status mg_trainer_samples_open(mg_trainer *r, mg_error *err) {
     s->row = mg_calloc(s->n, sizeof *s->row);
     if (!s->ids || !s->answer || !s->row) return mg_fail(err, MG_NOMEM, "no memory for sample_prompts");
     st = tokenize(r, &longest, err);
-    const mg_model *m = r->bundle.model;
-    int64_t         context = (int64_t)longest + ANSWER_TOKENS;
+    const mg_model   *m = r->bundle.model;
+    const mg_backend *b = r->backend->device->host ? &mg_backend_cpu : r->backend; /* as `generate` does */
+    int64_t           context = (int64_t)longest + ANSWER_TOKENS;
     if (context > m->rope.positions) context = m->rope.positions;
     if (!st)
-        st = mg_generator_open_for(&s->generator, m, r->bundle.tokenizer, mg_backend_find("cpu"), mg_generator_slots(m, s->n), context,
+        st = mg_generator_open_for(&s->generator, m, r->bundle.tokenizer, b, mg_generator_slots(m, s->n), context,
                                    (int64_t)longest, err);
     return st;
 }

@@ -33,10 +33,6 @@ void mg_packed_free(mg_packed *p) {
     *p = (mg_packed){ 0 };
 }
 
-mg_status mg_tape_status(const mg_tape *t, mg_error *err) {
-    return t->error ? mg_fail(err, t->error, "%s", t->error_text) : MG_OK;
-}
-
 mg_status mg_step_train(mg_tape *t, const mg_model *m, const mg_batch *b, float scale, double *loss, mg_error *err) {
     mg_tape_reset(t);
     mg_tape_batch(t, b);

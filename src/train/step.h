@@ -23,7 +23,4 @@ mg_status mg_step_train(mg_tape *t, const mg_model *m, const mg_batch *b, float 
 mg_status mg_step_evaluate(mg_tape *t, const mg_model *m, const mg_batch *b, int32_t *top, double *nll, int64_t *right,
                            mg_error *err);
 
-/* The tape's sticky error as an ordinary one. */
-mg_status mg_tape_status(const mg_tape *t, mg_error *err);
-
 #endif
