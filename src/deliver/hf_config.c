@@ -69,6 +69,14 @@ static void put_number(mg_buf *b, const char *key, double v) {
 static void put_int(mg_buf *b, const char *key, int64_t v) { mg_buf_printf(b, ",\n  \"%s\": %lld", key, (long long)v); }
 static void put_bool(mg_buf *b, const char *key, bool v) { mg_buf_printf(b, ",\n  \"%s\": %s", key, v ? "true" : "false"); }
 
+/* transformers 5 refuses 256.0 where its class says int. */
+static void put_scale(mg_buf *b, double v) {
+    if (v == floor(v))
+        put_int(b, "query_pre_attn_scalar", (int64_t)v);
+    else
+        put_number(b, "query_pre_attn_scalar", v);
+}
+
 static void put_text(mg_buf *b, const char *key, const char *s) {
     mg_buf_printf(b, ",\n  \"%s\": ", key);
     mg_json_quote(b, s, strlen(s));
@@ -153,7 +161,7 @@ static mg_status make(const mg_bundle *bundle, const char *folder, const char *d
     put_bool(&b, "tie_word_embeddings", c->tied);
     put_bool(&b, "attention_bias", has_bias(&m->layer[0].o));
     put_bool(&b, "mlp_bias", has_bias(&m->layer[0].down));
-    if (c->query_scale > 0 || c->has_local) put_number(&b, "query_pre_attn_scalar", c->query_scale > 0 ? c->query_scale : (double)c->hd);
+    if (c->query_scale > 0 || c->has_local) put_scale(&b, c->query_scale > 0 ? c->query_scale : (double)c->hd);
     if (c->attention_softcap > 0) put_number(&b, "attn_logit_softcapping", c->attention_softcap);
     if (c->final_softcap > 0) put_number(&b, "final_logit_softcapping", c->final_softcap);
     put_windows(&b, c);
