@@ -162,6 +162,7 @@ static mg_status open_model(work *w, mg_error *err) {
     mg_threads_start((int)w->o->model.threads);
     w->backend = mg_backend_find("cpu");
     if (!st) st = mg_bundle_load(&w->before, &w->training, err);
+    if (!st) st = mg_model_require_text(w->before.model, err); /* the check compares next tokens */
     if (!st && w->paths.adapter) st = mg_bundle_adapt(&w->before, w->paths.adapter, w->backend, err);
     return st;
 }

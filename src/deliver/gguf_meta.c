@@ -31,15 +31,27 @@ void mg_llama3_divisors(const mg_rope_config *r, int64_t hd, float *out) {
     }
 }
 
-/* llama3 needs no key: its factors are a tensor, rope_freqs.weight. */
+/* How longrope stretches attention when config.json does not say: as transformers and llama.cpp's converter have it. */
+static double longrope_attention(const mg_config *c) {
+    double stretch = (double)c->max_positions / (double)c->rope.original_positions;
+    if (c->rope.attention_factor > 0) return c->rope.attention_factor;
+    return stretch > 1 ? sqrt(1 + log(stretch) / log((double)c->rope.original_positions)) : 1;
+}
+
+/* llama3 and longrope need no key for their factors, which are tensors. */
 static mg_status put_rope(meta *m, const mg_config *c, mg_error *err) {
     const mg_rope_config *r = &c->rope;
-    put_int(m, "rope.dimension_count", (int64_t)lround(r->partial * (double)c->hd));
+    put_int(m, "rope.dimension_count", (int64_t)(r->partial * (double)c->hd));
     put_float(m, "rope.freq_base", r->theta);
     if (c->has_local) put_float(m, "rope.freq_base_swa", c->rope_local.theta);
     if (r->kind == MG_ROPE_DEFAULT || r->kind == MG_ROPE_LLAMA3) return MG_OK;
+    if (r->kind == MG_ROPE_LONGROPE) {
+        put_int(m, "rope.scaling.original_context_length", r->original_positions);
+        put_float(m, "rope.scaling.attn_factor", longrope_attention(c));
+        return MG_OK;
+    }
     if (r->kind != MG_ROPE_LINEAR && r->kind != MG_ROPE_YARN)
-        return mg_fail(err, MG_UNSUPPORTED, "the rope of this model scales in a way (dynamic or longrope) that GGUF files written here cannot say");
+        return mg_fail(err, MG_UNSUPPORTED, "the rope of this model scales with the length of the text (dynamic), which a GGUF file cannot say");
     put_text(m->w, key(m, "rope.scaling.type"), r->kind == MG_ROPE_YARN ? "yarn" : "linear");
     put_float(m, "rope.scaling.factor", r->factor);
     if (r->kind == MG_ROPE_YARN) put_int(m, "rope.scaling.original_context_length", r->original_positions);
@@ -88,27 +100,68 @@ static mg_status put_tokenizer(mg_gguf_writer *w, const mg_bundle *b, mg_error *
 
 /* ---- the whole ---- */
 
+static bool has_layer_norms(const mg_model *m) { return m->layer[0].attn_norm.b != NULL; }
+
+/* llama.cpp knows no window for "llama", which Mistral's files are: up to the window's length nothing is lost. */
+static int64_t context_length(const mg_model *m, const char *arch) {
+    const mg_config *c = &m->c;
+    bool             windowed = false;
+    for (int64_t i = 0; i < c->layers; i++) windowed |= c->windowed[i];
+    return windowed && !strcmp(arch, "llama") && c->window < c->max_positions ? c->window : c->max_positions;
+}
+
+static void put_sizes(meta *m, const mg_model *model) {
+    const mg_config *c = &model->c;
+    put_int(m, "block_count", c->layers);
+    put_int(m, "context_length", context_length(model, m->arch));
+    put_int(m, "embedding_length", c->dim);
+    put_int(m, "feed_forward_length", c->ffn);
+    put_int(m, "attention.head_count", c->heads);
+    put_int(m, "attention.head_count_kv", c->kv_heads);
+    put_int(m, "attention.key_length", c->hd);
+    put_int(m, "attention.value_length", c->hd);
+    put_int(m, "vocab_size", c->vocab);
+    put_float(m, has_layer_norms(model) ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", c->eps);
+    if (!strcmp(m->arch, "gptneox")) mg_gguf_put_bool(m->w, key(m, "use_parallel_residual"), !c->serial_residual);
+    if (c->window && strcmp(m->arch, "llama") != 0) put_int(m, "attention.sliding_window", c->window);
+    if (c->attention_softcap > 0) put_float(m, "attn_logit_softcapping", c->attention_softcap);
+    if (c->final_softcap > 0) put_float(m, "final_logit_softcapping", c->final_softcap);
+}
+
+static double query_scale(const mg_config *c) { return c->query_scale > 0 ? c->query_scale : (double)c->hd; }
+
+/* GGUF leaves out what its readers know of an architecture: query_pre_attn_scalar, and which layers have a window.  A
+ * model that departs from it would be another one there. */
+static mg_status check_implied(const mg_model *model, const char *arch, mg_error *err) {
+    const mg_config *c = &model->c;
+    mg_config        seen = *c; /* what is read back */
+    mg_status        st = MG_OK;
+    seen.query_scale = 0;
+    seen.windows_given = false;
+    for (int64_t i = 0; i < c->layers; i++) seen.windowed[i] = c->window > 0;
+    if (model->arch->adjust) st = model->arch->adjust(&seen, true, err);
+    if (st) return st;
+    if (query_scale(&seen) != query_scale(c))
+        return mg_fail(err, MG_UNSUPPORTED, "query_pre_attn_scalar is %g; a GGUF file cannot say that, and its readers take %g", query_scale(c),
+                       query_scale(&seen));
+    for (int64_t i = 0; i < c->layers && strcmp(arch, "llama") != 0; i++)
+        if (seen.windowed[i] != c->windowed[i])
+            return mg_fail(err, MG_UNSUPPORTED, "which layers have a sliding window differs from what readers of GGUF files take for %s (layer %lld)", arch,
+                           (long long)i);
+    return MG_OK;
+}
+
 mg_status mg_gguf_meta_from_config(mg_gguf_writer *w, const mg_bundle *b, const char *name, mg_error *err) {
-    const mg_config *c = &b->model->c;
-    meta             m = { .w = w, .arch = b->model->arch->gguf_archs[0] };
-    if (!m.arch) return mg_fail(err, MG_UNSUPPORTED, "llama.cpp has no architecture for %s, so there is no GGUF file of it", c->arch);
+    const mg_model *model = b->model;
+    meta            m = { .w = w, .arch = model->arch->gguf_archs[0] };
+    if (!m.arch) return mg_fail(err, MG_UNSUPPORTED, "llama.cpp has no architecture for %s, so there is no GGUF file of it", model->c.arch);
+    mg_status st = check_implied(model, m.arch, err);
+    if (st) return st;
     put_text(w, "general.architecture", m.arch);
     put_text(w, "general.type", "model");
     put_text(w, "general.name", name);
-    put_int(&m, "block_count", c->layers);
-    put_int(&m, "context_length", c->max_positions);
-    put_int(&m, "embedding_length", c->dim);
-    put_int(&m, "feed_forward_length", c->ffn);
-    put_int(&m, "attention.head_count", c->heads);
-    put_int(&m, "attention.head_count_kv", c->kv_heads);
-    put_int(&m, "attention.key_length", c->hd);
-    put_int(&m, "attention.value_length", c->hd);
-    put_int(&m, "vocab_size", c->vocab);
-    put_float(&m, "attention.layer_norm_rms_epsilon", c->eps);
-    if (c->window) put_int(&m, "attention.sliding_window", c->window);
-    if (c->attention_softcap > 0) put_float(&m, "attn_logit_softcapping", c->attention_softcap);
-    if (c->final_softcap > 0) put_float(&m, "final_logit_softcapping", c->final_softcap);
-    mg_status st = put_rope(&m, c, err);
+    put_sizes(&m, model);
+    st = model->position ? MG_OK : put_rope(&m, &model->c, err); /* learned positions turn nothing */
     return st ? st : put_tokenizer(w, b, err);
 }
 

@@ -41,15 +41,27 @@ static mg_status in_file_order(mg_pieces *out, const mg_pieces *known, const mg_
     return st;
 }
 
-/* llama3's rope: its factors as a tensor. */
-static mg_status add_rope_factors(mg_pieces *p, const mg_model *m, float **factors, mg_error *err) {
-    if (m->c.rope.kind != MG_ROPE_LLAMA3) return MG_OK;
-    *factors = mg_calloc((size_t)m->c.hd / 2, sizeof **factors);
-    if (!*factors || !MG_GROW(p->item, p->cap, p->n + 1)) return mg_fail(err, MG_NOMEM, "no memory for a list of tensors");
-    mg_llama3_divisors(&m->c.rope, m->c.hd, *factors);
-    p->item[p->n++] = (mg_piece){ .name = "rope_freqs.weight", .n_dims = 1, .rows = 1, .cols = m->c.hd / 2, .from = &mg_format_f32,
-                                  .data = *factors, .layer = -1 };
+static mg_status add_factors(mg_pieces *p, const char *name, const float *factors, int64_t n, mg_error *err) {
+    if (!MG_GROW(p->item, p->cap, p->n + 1)) return mg_fail(err, MG_NOMEM, "no memory for a list of tensors");
+    mg_piece *made = &p->item[p->n++];
+    *made = (mg_piece){ .n_dims = 1, .rows = 1, .cols = n, .from = &mg_format_f32, .data = factors, .layer = -1 };
+    strncpy(made->name, name, sizeof made->name - 1);
     return MG_OK;
+}
+
+/* llama3 and longrope: what divides the frequencies, as tensors.  *made is the caller's to free. */
+static mg_status add_rope_factors(mg_pieces *p, const mg_model *m, float **made, mg_error *err) {
+    const mg_rope_config *r = &m->c.rope;
+    int64_t               half = (int64_t)((double)m->c.hd * r->partial) / 2;
+    if (r->kind == MG_ROPE_LONGROPE) {
+        mg_status st = add_factors(p, "rope_factors_long.weight", r->long_factor, half, err);
+        return st ? st : add_factors(p, "rope_factors_short.weight", r->short_factor, half, err);
+    }
+    if (r->kind != MG_ROPE_LLAMA3) return MG_OK;
+    *made = mg_calloc((size_t)half, sizeof **made);
+    if (!*made) return mg_fail(err, MG_NOMEM, "no memory for a list of tensors");
+    mg_llama3_divisors(r, m->c.hd, *made);
+    return add_factors(p, "rope_freqs.weight", *made, half, err);
 }
 
 /* What is merged or packed by us keeps its format where that can be written; q2_k, q3_k and nf4 become f16. */
@@ -70,7 +82,7 @@ static uint32_t file_type(const mg_delivery *d, const mg_mix *mix) {
     const mg_gguf *g = mg_model_gguf(d->bundle->model);
     if (mix) return (uint32_t)mix->file_type;
     if (g && mg_gguf_int(g, "general.file_type", &v)) return (uint32_t)v;
-    const mg_mix *plain = mg_mix_find(d->bundle->model->layer[0].q.w ? d->bundle->model->layer[0].q.w->format->name : "f16");
+    const mg_mix *plain = mg_mix_find(d->bundle->model->net.linear[0]->w->format->name);
     return plain ? (uint32_t)plain->file_type : 1;
 }
 

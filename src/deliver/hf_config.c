@@ -82,11 +82,19 @@ static void put_text(mg_buf *b, const char *key, const char *s) {
     mg_json_quote(b, s, strlen(s));
 }
 
+/* null is said, too: what is left out gets the class's default, which may be an id that this vocabulary has not. */
+static void put_id(mg_buf *b, const char *key, int32_t id) {
+    if (id >= 0)
+        put_int(b, key, id);
+    else
+        mg_buf_printf(b, ",\n  \"%s\": null", key);
+}
+
 static void put_ids(mg_buf *b, const mg_bundle *bundle) {
     const mg_config *c = &bundle->model->c;
-    if (c->bos >= 0) put_int(b, "bos_token_id", c->bos);
-    if (c->n_eos) put_int(b, "eos_token_id", c->eos[0]);
-    if (mg_tokenizer_pad(bundle->tokenizer) >= 0) put_int(b, "pad_token_id", mg_tokenizer_pad(bundle->tokenizer));
+    put_id(b, "bos_token_id", c->bos);
+    put_id(b, "eos_token_id", c->n_eos ? c->eos[0] : -1);
+    put_id(b, "pad_token_id", mg_tokenizer_pad(bundle->tokenizer));
 }
 
 /* GGUF keeps the factors of Llama 3's rope and not the four numbers they are made of.  Low and high are 1 and 4 in every
@@ -106,6 +114,12 @@ static bool find_llama3(const mg_config *c, mg_rope_config *out) {
     return false;
 }
 
+static void put_factors(mg_buf *b, const char *key, const float *v, int64_t n) {
+    mg_buf_printf(b, ", \"%s\": [", key);
+    for (int64_t i = 0; i < n; i++) mg_buf_printf(b, "%s%.9g", i ? ", " : "", (double)v[i]);
+    mg_buf_char(b, ']');
+}
+
 static mg_status put_rope(mg_buf *b, const mg_config *c, const char *path, mg_error *err) {
     mg_rope_config r = c->rope;
     put_number(b, "rope_theta", r.theta);
@@ -114,6 +128,15 @@ static mg_status put_rope(mg_buf *b, const mg_config *c, const char *path, mg_er
     if (r.frequency_divisor && !find_llama3(c, &r))
         return mg_fail(err, MG_UNSUPPORTED, "%s: its rope_freqs.weight is none of Llama 3's, and config.json cannot hold the factors themselves", path);
     if (r.kind == MG_ROPE_DEFAULT) return MG_OK;
+    if (r.kind == MG_ROPE_LONGROPE) {
+        int64_t half = (int64_t)((double)c->hd * r.partial) / 2;
+        put_int(b, "original_max_position_embeddings", r.original_positions);
+        mg_buf_str(b, ",\n  \"rope_scaling\": {\"type\": \"longrope\", \"rope_type\": \"longrope\"");
+        put_factors(b, "short_factor", r.short_factor, half);
+        put_factors(b, "long_factor", r.long_factor, half);
+        mg_buf_char(b, '}');
+        return MG_OK;
+    }
     if (r.kind != MG_ROPE_LINEAR && r.kind != MG_ROPE_YARN && r.kind != MG_ROPE_LLAMA3)
         return mg_fail(err, MG_UNSUPPORTED, "%s: its rope scales in a way that cannot be written to config.json", path);
     const char *name = r.kind == MG_ROPE_LINEAR ? "linear" : r.kind == MG_ROPE_YARN ? "yarn" : "llama3";
@@ -136,6 +159,25 @@ static void put_windows(mg_buf *b, const mg_config *c) {
     for (int64_t i = 0; i < c->layers; i++)
         mg_buf_printf(b, "%s\"%s\"", i ? ", " : "", c->windowed[i] ? "sliding_attention" : "full_attention");
     mg_buf_char(b, ']');
+}
+
+/* What the classes with layer norms call things: GPT-2 its sizes, too. */
+static void put_older_names(mg_buf *b, const mg_model *m) {
+    const mg_config *c = &m->c;
+    if (!m->layer[0].attn_norm.b) return;
+    put_number(b, "layer_norm_eps", c->eps);
+    put_number(b, "layer_norm_epsilon", c->eps);
+    if (!m->position) {
+        put_number(b, "rotary_pct", c->rope.partial);
+        put_bool(b, "use_parallel_residual", !c->serial_residual);
+        return;
+    }
+    put_int(b, "n_embd", c->dim);
+    put_int(b, "n_layer", c->layers);
+    put_int(b, "n_head", c->heads);
+    put_int(b, "n_positions", c->max_positions);
+    put_int(b, "n_inner", c->ffn);
+    put_text(b, "activation_function", c->activation);
 }
 
 static bool has_bias(const mg_linear *l) { return l->w && l->bias; }
@@ -164,9 +206,10 @@ static mg_status make(const mg_bundle *bundle, const char *folder, const char *d
     if (c->query_scale > 0 || c->has_local) put_scale(&b, c->query_scale > 0 ? c->query_scale : (double)c->hd);
     if (c->attention_softcap > 0) put_number(&b, "attn_logit_softcapping", c->attention_softcap);
     if (c->final_softcap > 0) put_number(&b, "final_logit_softcapping", c->final_softcap);
+    put_older_names(&b, m);
     put_windows(&b, c);
     put_ids(&b, bundle);
-    mg_status st = put_rope(&b, c, bundle->path, err);
+    mg_status st = m->position ? MG_OK : put_rope(&b, c, bundle->path, err);
     mg_buf_str(&b, "\n}\n");
     if (!st) st = b.failed ? mg_fail(err, MG_NOMEM, "%s: no memory", folder) : save(folder, "config.json", b.data, b.len, err);
     mg_buf_free(&b);

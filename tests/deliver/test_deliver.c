@@ -10,8 +10,12 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-static const char *const names[] = { "llama2", "llama3", "qwen2", "gemma3" };
+static const char *const names[] = { "llama2", "llama3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2", "gpt_neox" };
 enum { NAMES = sizeof names / sizeof *names };
+
+/* llama.cpp's files of Mistral have no window, which is 8 tokens in the reference; those of Gemma 2 have no
+ * query_pre_attn_scalar, which is not the head's width there. */
+static bool gguf_holds_all(const char *name) { return strcmp(name, "mistral") != 0 && strcmp(name, "gemma2") != 0; }
 
 static void same_gguf(const char *a, const char *b) {
     mg_gguf *x, *y;
@@ -69,6 +73,15 @@ static void circles(void **state) {
             OK(mg_make_folder(base, &err));
             source = make_model(base, names[i]);
             mg_bundle b = open_bundle(source);
+            if (!strcmp(names[i], "gemma2")) {
+                mg_new_file f;
+                mg_delivery d = { .bundle = &b };
+                OK(mg_new_file_begin(&f, under(base, "a.gguf"), &err));
+                assert_fails(mg_deliver_gguf(&d, &f, NULL, &err), err, MG_UNSUPPORTED, "query_pre_attn_scalar");
+                mg_new_file_end(&f);
+                mg_bundle_close(&b);
+                continue;
+            }
             to_gguf(&b, under(base, "a.gguf"), mixes[half]);
             mg_bundle_close(&b);
             b = open_bundle(under(base, "a.gguf"));
@@ -81,7 +94,7 @@ static void circles(void **state) {
             if (half)
                 assert_true(mg_is_file(under(base, "hf/model.safetensors.index.json")));
             else
-                same_folder(source, under(base, "hf"), strcmp(names[i], "gemma3") ? 0 : 2.4e-7f);
+                same_folder(source, under(base, "hf"), strncmp(names[i], "gemma", 5) ? 0 : 2.4e-7f);
         }
 }
 
@@ -119,6 +132,10 @@ static void merged_computes_the_same(void **state) {
             OK(mg_make_folder(base, &err));
             char     *source = make_model(base, names[i]);
             mg_bundle b = open_bundle(source);
+            if (gguf && !gguf_holds_all(names[i])) {
+                mg_bundle_close(&b);
+                continue;
+            }
             if (gguf) {
                 to_gguf(&b, under(base, "base.gguf"), NULL);
                 mg_bundle_close(&b);
@@ -128,9 +145,10 @@ static void merged_computes_the_same(void **state) {
             adapt(&b, i % 2);
             assert_true(drift(&b, source) > 1e-2); /* the adapter does something */
             to_hf(&b, under(base, "hf"), NULL, 0);
-            to_gguf(&b, under(base, "out.gguf"), NULL);
-            assert_true(drift(&b, under(base, "hf")) < 1e-4);
-            assert_true(drift(&b, under(base, "out.gguf")) < 1e-4);
+            bool   whole = gguf_holds_all(names[i]);
+            if (whole) to_gguf(&b, under(base, "out.gguf"), NULL);
+            double hf = drift(&b, under(base, "hf")), file = whole ? drift(&b, under(base, "out.gguf")) : 0;
+            if (!(hf < 1e-4) || !(file < 1e-4)) fail_msg("%s: logits differ by %g, %g", names[i], hf, file);
             mg_bundle_close(&b);
         }
 }
@@ -160,7 +178,13 @@ static void lora_comes_back(void **state) {
         const float          *mine = b.adapter->hook[0].p[1]->data;
         for (size_t h = 0; h < b.adapter->n_hooks; h++)
             if (strstr(b.adapter->hook[h].p[1]->name, "layers.1.self_attn.q_proj")) mine = b.adapter->hook[h].p[1]->data;
-        bool turned = strstr(names[i], "llama") != NULL;
+        if (!q) { /* fused there */
+            mg_gguf_close(g);
+            mg_bundle_close(&b);
+            mg_bundle_close(&c);
+            continue;
+        }
+        bool turned = strstr("llama2 llama3 mistral", names[i]) != NULL;
         assert_memory_equal((const char *)q->data + 12, mine + (turned ? b.model->c.hd / 2 : 1) * 3, 12);
         mg_gguf_close(g);
         mg_bundle_close(&b);
