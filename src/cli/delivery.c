@@ -4,6 +4,7 @@
 #include "cli/terminal.h"
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/json.h"
 #include "base/thread.h"
 #include "base/yaml.h"
@@ -55,6 +56,17 @@ static double now(void) {
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
+
+/* ---- being stopped ---- */
+
+static volatile sig_atomic_t terminated;
+
+static void on_terminate(int signal) {
+    (void)signal;
+    terminated = 1;
+}
+
+static bool wanted(void) { return !mg_interrupted() && !terminated; }
 
 /* ---- targets ---- */
 
@@ -207,12 +219,12 @@ static bool go_on(void *context, uint64_t done, uint64_t total) {
         w->drawn = true;
     }
     mg_buf_free(&line);
-    return !mg_interrupted();
+    return wanted();
 }
 
 static bool still_wanted(void *context) {
     (void)context;
-    return !mg_interrupted();
+    return wanted();
 }
 
 static mg_status begin_output(work *w, mg_error *err) {
@@ -329,8 +341,12 @@ static mg_status work_through(work *w, mg_error *err) {
 
 mg_status mg_deliver(mg_cli *cli, const mg_delivery_options *o, mg_error *err) {
     work w = { .o = o, .cli = cli, .file = { .fd = -1 }, .started = now() };
+    struct sigaction before;
+    terminated = 0;
     mg_interrupts_begin();
+    mg_interrupt_catch(SIGTERM, on_terminate, 0, &before);
     mg_status st = work_through(&w, err);
+    sigaction(SIGTERM, &before, NULL);
     mg_interrupts_end();
     if (!st) st = report(&w, err);
     mg_error ignored;
