@@ -8,6 +8,7 @@
 #include "stand_in.h"
 #include "trial.h"
 
+#include "backend/cuda/few.h"
 #include "backend/cuda/logits.h"
 #include "backend/cuda/loss_scale.h"
 #include "backend/cuda/step_scalars.h"
@@ -310,6 +311,36 @@ static void try_embed_dw(trial *t) {
     compare(t, "dw", dw, 1);
 }
 
+/* Each row alone must have the bits that it has among others.  Weights that a packer rounds to x's element (its
+ * formats with tables and unlike plain ones) are given that rounding. */
+static void try_linear_few(trial *t) {
+    const mg_format *f = weight_format(t), *e = format_of(t);
+    int              n = random_int(&t->r, 1, MG_CUDA_FEW_ROWS), o = random_size(&t->r, 100);
+    int              unit = f->block > 32 ? f->block : 32, i = unit * random_int(&t->r, 1, t->shape % 6 == 1 ? 5000 / unit : 1 + 1000 / unit);
+    bool             add = coin(t), biased = coin(t);
+    t->aligned = true;
+    twin w = weight(t, f, o, i), x = matrix(t, n, i, e, INPUT, 1), y = output(t, n, o, add), bias = biased ? input(t, 1, o) : nothing();
+    twin alone = output(t, 1, o, add, y.got.format);
+    int  row = random_int(&t->r, 0, n - 1);
+    if (add) memcpy(mirror_of(t, alone.buffer), mirror_of(t, y.buffer) + (size_t)(row * o) * y.got.format->block_bytes, t->buffers[(size_t)alone.buffer].bytes);
+    mg_linear_args got = { y.got, x.got, w.got, bias.got, add, nullptr }, one = got, ref = { y.ref, x.ref, w.ref, bias.ref, add, nullptr };
+    one.y = alone.got, one.x.rows = 1, one.x.data = (char *)x.got.data + (size_t)(row * i) * e->block_bytes;
+    bool steady = (uintptr_t)one.x.data % 16 == 0, done = false;
+    RUN(t, done = mg_cuda_linear_few(got); if (steady) mg_cuda_linear_few(one));
+    if (!done) TROUBLE(t, "refused: %s, %d columns", f->name, i);
+    if (!steady) t->buffers[(size_t)alone.buffer].use = WORK;
+    double *work = (double *)host_work(t, (size_t)i * 16);
+    ref.work = work;
+    mg_backend_ref32.linear(ref);
+    double square = 0, half = e == &mg_format_bf16 ? 1e-5 : 1e-7;
+    for (int64_t k = 0; k < (int64_t)o * i; k++) square += pow(((float *)w.ref.data)[k], 2);
+    bool   exact = e == &mg_format_f32 || (f->block > 1 && !has_side(f)) || f == e;
+    size_t bytes = (size_t)o * y.got.format->block_bytes;
+    compare(t, f->name, y, sqrt(square / o), exact ? 1e-9 : half);
+    if (steady && memcmp(&t->first[t->buffers[(size_t)alone.buffer].at], &t->first[t->buffers[(size_t)y.buffer].at] + row * bytes, bytes))
+        TROUBLE(t, "%s: row %d alone has other bits", f->name, row);
+}
+
 /* ---- logits ---- */
 
 typedef struct logit_case {
@@ -551,7 +582,7 @@ static const struct {
     { "columns", try_columns }, { "rope", try_rope }, { "column_sum", try_column_sum }, { "weighted_sum", try_weighted_sum },
     { "square_sum", try_square_sum }, { "nonfinite", try_nonfinite }, { "scale_by", try_scale_by }, { "rmsnorm", try_rmsnorm },
     { "rmsnorm_back", try_rmsnorm_back }, { "layernorm", try_layernorm }, { "layernorm_back", try_layernorm_back },
-    { "decode", try_decode }, { "embed", try_embed }, { "embed_dw", try_embed_dw }, { "logit_whole", try_logit_whole },
+    { "decode", try_decode }, { "embed", try_embed }, { "embed_dw", try_embed_dw }, { "linear_few", try_linear_few }, { "logit_whole", try_logit_whole },
     { "logit_tiles", try_logit_tiles }, { "rows", try_rows }, { "adamw", try_adamw },
 };
 

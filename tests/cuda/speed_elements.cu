@@ -7,6 +7,7 @@
  * cache) and the median of 7 replays is taken.  The share is that of a copy kernel measured in the same way. */
 #include "stand_in.h"
 
+#include "backend/cuda/few.h"
 #include "backend/cuda/logits.h"
 #include "backend/cuda/step_scalars.h"
 extern "C" {
@@ -238,6 +239,22 @@ static void measure_decode(int64_t rows, int64_t cols) {
     }
 }
 
+/* Linear layers of single tokens; bytes are those of the weights. */
+static void measure_few(int64_t rows, int64_t cols, int64_t n) {
+    static const char *const formats[] = { "bf16", "f32", "q4_0", "q4_1", "q5_0", "q8_0", "q4_k", "q5_k", "q6_k", "nf4", "q2_k", "q3_k" };
+    for (const char *name : formats) {
+        const mg_format *f = mg_format_find(name);
+        bool             four = f == &mg_format_nf4;
+        if (cols % f->block) continue;
+        double bytes = (double)rows * cols * f->block_bytes / f->block + (four ? rows * cols / 64.0 : 0);
+        measure(std::string("linear_few ") + name + " " + std::to_string(rows) + "x" + std::to_string(cols) + ", " + std::to_string(n) + " rows",
+                bytes, [&](room r) {
+                    mg_mat w = four ? four_bit(r, rows, cols, f) : r.mat(rows, cols, f), x = r.mat(n, cols, mg_cuda_bf16);
+                    mg_cuda_linear_few(mg_linear_args{ r.mat(n, rows, mg_cuda_bf16), x, w, mg_mat{}, false, nullptr });
+                });
+    }
+}
+
 int main(int argc, char **argv) {
     only = nullptr;
     setvbuf(stdout, nullptr, _IOLBF, 0);
@@ -260,5 +277,13 @@ int main(int argc, char **argv) {
     measure_decode(11008, 4096);
     measure_decode(4096, 4096);
     measure_decode(1536, 768);
+    measure_few(4096, 4096, 1);
+    measure_few(11008, 4096, 1);
+    measure_few(4096, 11008, 1);
+    measure_few(11008, 4096, 8);
+    measure_few(32000, 4096, 1);
+    measure_few(576, 576, 1);
+    measure_few(1536, 576, 1);
+    measure_few(49152, 576, 1);
     return 0;
 }

@@ -236,7 +236,7 @@ static void compare(trial *t, const char *what, const twin &y, double size, doub
     bool         whole = y.got.format != &mg_format_f32;
     double       rounding = y.got.format == &mg_format_bf16 ? 0x1p-8 : y.got.format == &mg_format_f16 ? 0x1p-11 : 0x1p-24;
     bool         rounded = true; /* each is the reference, rounded: right, however few large ones there are */
-    double       error = 0, norm = 0, bound = y.got.data ? bound_of(y.got.format, wide) : 0;
+    double       error = 0, norm = 0, bound = y.got.data ? fmax(wide, bound_of(y.got.format, wide)) : 0;
     if (!y.got.data) return;
     for (int64_t i = 0; i < n; i++) {
         float got = element_at(y.got.format, &t->first[t->buffers[(size_t)y.buffer].at], i);

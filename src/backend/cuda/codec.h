@@ -16,11 +16,13 @@ extern "C" {
 
 #include <string.h>
 
-/* Where the weights are: data, the side table in device memory, the codes' values in shared memory. */
+/* Where the weights are: data, the side table, the codes' values in shared memory.  `before`: weights of the tensor
+ * that stand before data. */
 struct weight_source {
-    const uint8_t     *data;
-    const mg_nf4_side *side;
-    const float       *table;
+    const uint8_t *data;
+    int64_t        before;
+    mg_nf4_side    side;
+    const float   *table;
 };
 
 template <int ALIGN> static __device__ __forceinline__ uint32_t mg_word(const uint8_t *p) {
@@ -33,15 +35,13 @@ static __device__ __forceinline__ float mg_half_at(const uint8_t *p) {
     return __half2float(*reinterpret_cast<const __half *>(p));
 }
 
-/* (float)(q - bias) for 0 <= q < 2^23: as the fraction of a number of known exponent. */
-static __device__ __forceinline__ float mg_small_int(uint32_t q, int bias) {
-    return __uint_as_float(0x4B000000u | q) - (float)(8388608 + bias);
-}
-
-/* v[k] = scale * (q_k - bias), q_k = byte k of the two words */
+/* v[k] = scale * (q_k - bias), q_k = byte k of the two words: as the fraction of 2^23, from which 2^23 is taken away. */
 static __device__ __forceinline__ void mg_scaled(float (&v)[8], const uint32_t (&q)[2], int bias, float scale) {
 #pragma unroll
-    for (int k = 0; k < 8; k++) v[k] = __fmul_rn(scale, mg_small_int(q[k / 4] >> (k % 4 * 8) & 0xff, bias));
+    for (int k = 0; k < 8; k++) {
+        float raised = __uint_as_float(__byte_perm(q[k / 4], 0x4B000000u, 0x7440 | k % 4));
+        v[k] = __fmul_rn(scale, raised - (float)(8388608 + bias));
+    }
 }
 static __device__ __forceinline__ void mg_shifted(float (&v)[8], float min) {
 #pragma unroll
@@ -184,8 +184,9 @@ struct codec_q6_k {
 
 template <class B> struct blocked {
     static constexpr bool plain = false, tabled = false;
+    static constexpr int  block = B::block, bytes = B::bytes;
     static __device__ __forceinline__ float entry(int) { return 0; }
-    static __device__ __forceinline__ void  get(const weight_source &s, int64_t first, float (&v)[8]) {
+    template <class I> static __device__ __forceinline__ void get(const weight_source &s, I first, float (&v)[8]) {
         B::eight(s.data + first / B::block * B::bytes, (int)(first % B::block), v);
     }
 };
@@ -201,19 +202,22 @@ static __device__ const float mg_fp4_values[16] = {
     0.0f, -0.0625f / 12, -8.0f / 12, -12.0f / 12, -4.0f / 12, -6.0f / 12, -2.0f / 12, -3.0f / 12,
 };
 
-/* The absolute maximum of the block of element `first`. */
-static __device__ __forceinline__ float mg_absmax(const mg_nf4_side *side, int64_t first) {
-    int64_t block = side->block == 64 ? first >> 6 : first >> 7;
-    if (side->absmax) return side->absmax[block];
-    return __fadd_rn(__fmul_rn(side->nested_code[side->absmax_code[block]], side->nested_absmax[block >> 8]), side->offset);
+/* The absolute maximum of the block of element `first`.  __ldg says that the arrays lie in global memory: nvcc 13.0
+ * took one of the struct's pointers for one to shared memory, because another of its source's pointers is. */
+static __device__ __forceinline__ float mg_absmax(const mg_nf4_side &side, int64_t first) {
+    int64_t block = side.block == 64 ? first >> 6 : first >> 7;
+    if (side.absmax) return __ldg(side.absmax + block);
+    float code = __ldg(side.nested_code + __ldg(side.absmax_code + block));
+    return __fadd_rn(__fmul_rn(code, __ldg(side.nested_absmax + (block >> 8))), side.offset);
 }
 
 template <bool NF4> struct four_bits {
     static constexpr bool plain = false, tabled = true;
+    static constexpr int  block = 64, bytes = 32;
     static __device__ __forceinline__ float entry(int i) { return NF4 ? mg_nf4_values[i] : mg_fp4_values[i]; }
-    static __device__ __forceinline__ void  get(const weight_source &s, int64_t first, float (&v)[8]) {
+    template <class I> static __device__ __forceinline__ void get(const weight_source &s, I first, float (&v)[8]) {
         uint32_t q = *reinterpret_cast<const uint32_t *>(s.data + first / 2);
-        float    scale = mg_absmax(s.side, first);
+        float    scale = mg_absmax(s.side, s.before + first);
 #pragma unroll
         for (int k = 0; k < 8; k++) v[k] = __fmul_rn(s.table[q >> (k / 2 * 8 + (k % 2 ? 0 : 4)) & 15], scale);
     }
@@ -221,28 +225,36 @@ template <bool NF4> struct four_bits {
 
 template <class T> struct unquantised {
     static constexpr bool plain = true, tabled = false;
+    static constexpr int  block = 1, bytes = sizeof(T);
     static __device__ __forceinline__ float entry(int) { return 0; }
-    template <int W> static __device__ __forceinline__ void get(const weight_source &s, int64_t first, float (&v)[W]) {
+    template <class I, int W> static __device__ __forceinline__ void get(const weight_source &s, I first, float (&v)[W]) {
         typed<const T>{ reinterpret_cast<const T *>(s.data) }.get(first, v);
     }
 };
 template <> struct unquantised<double> {
     static constexpr bool plain = true, tabled = false;
+    static constexpr int  block = 1, bytes = 8;
     static __device__ __forceinline__ float entry(int) { return 0; }
-    template <int W> static __device__ __forceinline__ void get(const weight_source &s, int64_t first, float (&v)[W]) {
+    template <class I, int W> static __device__ __forceinline__ void get(const weight_source &s, I first, float (&v)[W]) {
 #pragma unroll
         for (int k = 0; k < W; k++) v[k] = (float)reinterpret_cast<const double *>(s.data)[first + k];
     }
 };
 
-/* The source's table in shared memory; every thread of the block must call. */
-template <class C> static __device__ __forceinline__ weight_source mg_open_source(const void *data, const void *side) {
+/* The source from weight `before` on, a multiple of its block.  Every thread of the block must call. */
+template <class C>
+static __device__ __forceinline__ weight_source mg_open_source(const void *data, const void *side, int64_t before = 0) {
     __shared__ float table[16];
+    weight_source    s = {};
+    s.data = static_cast<const uint8_t *>(data) + before / C::block * C::bytes;
+    s.before = before;
+    s.table = table;
     if (C::tabled) {
+        s.side = *static_cast<const mg_nf4_side *>(side);
         if (threadIdx.x < 16) table[threadIdx.x] = C::entry(threadIdx.x);
         __syncthreads();
     }
-    return weight_source{ static_cast<const uint8_t *>(data), static_cast<const mg_nf4_side *>(side), table };
+    return s;
 }
 
 /* ---- tables with a row for each storage format ---- */

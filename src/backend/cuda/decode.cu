@@ -1,20 +1,22 @@
 /* decode.cu -- weights in any storage format, as rows of plain numbers: whole pieces and single rows (embed). */
 #include "backend/cuda/codec.h"
 
-enum { THREADS = 256, UNITS = 4 };
+enum { THREADS = 256, UNITS = 4, PER_BLOCK = THREADS * UNITS * 8 };
 
+/* A block decodes UNITS pieces of THREADS * 8 weights, all of whose reads come before the first write. */
 template <class C, class T>
 static __global__ void __launch_bounds__(THREADS) decode(T *to, const void *data, const void *side, int64_t first, int64_t n) {
-    weight_source s = mg_open_source<C>(data, side);
-    int64_t       i = ((int64_t)blockIdx.x * UNITS * THREADS + threadIdx.x) * 8;
-    typed<T>      y = { to };
+    int64_t       begin = (int64_t)blockIdx.x * PER_BLOCK;
+    weight_source s = mg_open_source<C>(data, side, first + begin);
+    int           left = n - begin < PER_BLOCK ? (int)(n - begin) : PER_BLOCK, i = threadIdx.x * 8;
+    typed<T>      y = { to + begin };
     float         v[UNITS][8];
 #pragma unroll
     for (int u = 0; u < UNITS; u++)
-        if (i + u * THREADS * 8 < n) C::get(s, first + i + u * THREADS * 8, v[u]);
+        if (i + u * THREADS * 8 < left) C::get(s, i + u * THREADS * 8, v[u]);
 #pragma unroll
     for (int u = 0; u < UNITS; u++)
-        if (i + u * THREADS * 8 < n) y.put(i + u * THREADS * 8, v[u]);
+        if (i + u * THREADS * 8 < left) y.put(i + u * THREADS * 8, v[u]);
 }
 
 /* Plain numbers where a row does not start on 16 bytes. */
@@ -35,7 +37,7 @@ template <class C, class T> static void decode_to(mg_mat w, int64_t first, int64
     if (C::plain && (n % 8 || first % 8 || !mg_on16(w.data) || !mg_on16(to)))
         decode_single<C, T><<<mg_blocks(n, THREADS), THREADS, 0, mg_cuda_stream>>>(y, w.data, first, n);
     else
-        decode<C, T><<<mg_blocks(n, THREADS * UNITS * 8), THREADS, 0, mg_cuda_stream>>>(y, w.data, w.side, first, n);
+        decode<C, T><<<mg_blocks(n, PER_BLOCK), THREADS, 0, mg_cuda_stream>>>(y, w.data, w.side, first, n);
     MG_CUDA_LAUNCHED("decode");
 }
 

@@ -15,14 +15,16 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
         PIECES(j, c) p.read(j, at + c);
     if (there)
         PIECES(j, c) {
-            float(&v)[W] = p.again(j, at + c);
+            float v[W];
+            p.again(j, at + c, v);
 #pragma unroll
             for (int k = 0; k < W; k++) mean += v[k];
         }
     mean = mg_row_sum(mean, threads, shared) / (float)cols;
     if (there)
         PIECES(j, c) {
-            float(&v)[W] = p.again(j, at + c);
+            float v[W];
+            p.again(j, at + c, v);
 #pragma unroll
             for (int k = 0; k < W; k++) square += (v[k] - mean) * (v[k] - mean);
         }
@@ -34,7 +36,8 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
         stats[2 * row + 1] = r;
     }
     PIECES(j, c) {
-        float(&v)[W] = p.again(j, at + c);
+        float v[W];
+            p.again(j, at + c, v);
         g.get(c, gain);
         if (b) b.get(c, shift);
 #pragma unroll
@@ -59,7 +62,7 @@ void mg_cuda_layernorm(mg_layernorm_args a) {
     });
 }
 
-template <class V, int W, int K>
+template <class V, int W, int K, bool DG>
 static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
     layernorm_back(V dx, V dy, V x, V g, const float *stats, float *dg, bool accumulate, int64_t all_rows, int64_t cols,
                    int threads) {
@@ -71,24 +74,27 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
     for (int j = 0; j < (K ? K : 1); j++)
 #pragma unroll
         for (int k = 0; k < W; k++) gain_sum[j][k] = 0;
-    if (!K && dg)
+    if (!K && DG)
         PIECES(j, c)
 #pragma unroll
     for (int k = 0; k < W; k++) mine[c + k] = 0;
     for (int64_t first = (int64_t)blockIdx.x * rows; first < all_rows; first += (int64_t)gridDim.x * rows) {
         int64_t        row = first + threadIdx.x / threads, at = row * cols;
         bool           there = row < all_rows;
-        piece<V, W, K> px = { x, {} }, py = { dy, {} };
+        piece<V, W, K> px = { x, {} }, py = { dy, {} }, before = { dx, {} };
         float          mean = there ? stats[2 * row] : 0, r = there ? stats[2 * row + 1] : 0, sum = 0, along = 0;
         if (K && there)
             PIECES(j, c) {
                 px.read(j, at + c);
                 py.read(j, at + c);
+                if (accumulate) before.read(j, at + c);
             }
         if (there)
             PIECES(j, c) {
-                float(&vx)[W] = px.again(j, at + c);
-                float(&vy)[W] = py.again(j, at + c);
+                float vx[W];
+            px.again(j, at + c, vx);
+                float vy[W];
+            py.again(j, at + c, vy);
                 g.get(c, gain);
 #pragma unroll
                 for (int k = 0; k < W; k++) {
@@ -100,21 +106,23 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
         along = mg_row_sum(along, threads, shared) / (float)cols;
         if (!there) continue;
         PIECES(j, c) {
-            float(&vx)[W] = px.again(j, at + c);
-            float(&vy)[W] = py.again(j, at + c);
+            float vx[W];
+            px.again(j, at + c, vx);
+            float vy[W];
+            py.again(j, at + c, vy);
             g.get(c, gain);
-            if (accumulate) dx.get(at + c, old);
+            if (accumulate) before.again(j, at + c, old);
 #pragma unroll
             for (int k = 0; k < W; k++) {
                 float normed = (vx[k] - mean) * r;
-                if (K) gain_sum[j][k] += vy[k] * normed;
-                else if (dg) mine[c + k] += vy[k] * normed;
+                if (K && DG) gain_sum[j][k] += vy[k] * normed;
+                else if (DG) mine[c + k] += vy[k] * normed;
                 vx[k] = r * (gain[k] * vy[k] - sum - normed * along) + (accumulate ? old[k] : 0.0f);
             }
             if (dx) dx.put(at + c, vx);
         }
     }
-    if (K && dg) mg_put_column_sums<W, K>(mine, gain_sum, of_rows, cols, threads);
+    if (K && DG) mg_put_column_sums<W, K>(mine, gain_sum, of_rows, cols, threads);
 }
 
 void mg_cuda_layernorm_back(mg_layernorm_back_args a) {
@@ -127,12 +135,14 @@ void mg_cuda_layernorm_back(mg_layernorm_back_args a) {
         mg_with_kept(cols, W, [&](auto k) {
             constexpr int K = decltype(k)::value;
             row_plan      p = mg_plan_rows(cols, W, K);
-            blocks = mg_part_blocks(a.x.rows, p, K);
+            blocks = mg_walking_blocks(a.x.rows, p, K, a.dg.data);
             parts = K ? blocks : blocks * p.rows;
             size_t bytes = K && p.rows > 1 && a.dg.data ? (size_t)p.rows * cols * sizeof(float) : 0;
-            layernorm_back<V, W, K><<<blocks, p.block, bytes, mg_cuda_stream>>>(
-                V::of(a.dx), V::of(a.dy), V::of(a.x), V::of(a.g), (const float *)a.stats,
-                a.dg.data ? (float *)a.work : nullptr, a.accumulate && a.dx.data, a.x.rows, cols, p.threads);
+            mg_with_flag(a.dg.data, [&](auto dg) {
+                layernorm_back<V, W, K, decltype(dg)::value><<<blocks, p.block, bytes, mg_cuda_stream>>>(
+                    V::of(a.dx), V::of(a.dy), V::of(a.x), V::of(a.g), (const float *)a.stats,
+                    a.dg.data ? (float *)a.work : nullptr, a.accumulate && a.dx.data, a.x.rows, cols, p.threads);
+            });
             MG_CUDA_LAUNCHED("layernorm_back");
         });
     });

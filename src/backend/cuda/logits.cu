@@ -95,17 +95,12 @@ static __global__ void __launch_bounds__(THREADS)
     if (s.top_id) s.top_id[row] = a.id;
 }
 
-/* One launch for each kind of cap. */
-template <class F> static void with_cap(float cap, F launch) {
-    if (cap > 0) launch(width_of<1>{});
-    else launch(width_of<0>{});
-}
 static float over(float cap) { return cap > 0 ? 1.0f / cap : 0; }
 
 void mg_cuda_logit_stats(mg_cuda_logits t, mg_cuda_logit_state s, bool begin) {
     if (!t.z.rows) return;
     mg_with_views({ t.z }, t.z.cols % 8 == 0, [&](auto v, auto w) {
-        with_cap(t.softcap, [&](auto capped) {
+        mg_with_flag(t.softcap > 0, [&](auto capped) {
             using V = decltype(v);
             logit_stats<V, decltype(w)::value, decltype(capped)::value><<<(unsigned)t.z.rows, THREADS, 0, mg_cuda_stream>>>(
                 V::of(t.z), t.target, s, t.first, t.z.cols, t.softcap, over(t.softcap), begin);
@@ -157,7 +152,7 @@ static __global__ void __launch_bounds__(THREADS)
 void mg_cuda_logit_slopes(mg_cuda_logits t, mg_mat to, const float *lse, const float *factor) {
     if (!t.z.rows) return;
     mg_with_views({ to, t.z }, t.z.cols % 8 == 0, [&](auto v, auto w) {
-        with_cap(t.softcap, [&](auto capped) {
+        mg_with_flag(t.softcap > 0, [&](auto capped) {
             using V = decltype(v);
             logit_slopes<V, decltype(w)::value, decltype(capped)::value><<<(unsigned)t.z.rows, THREADS, 0, mg_cuda_stream>>>(
                 V::of(to), V::of(t.z), t.target, lse, factor, t.first, t.z.cols, t.softcap, over(t.softcap));
@@ -185,7 +180,7 @@ static __global__ void __launch_bounds__(THREADS)
 void mg_cuda_logit_whole(mg_cuda_logits t, mg_mat to, float *logp, float *lse, int32_t *top_id, const float *factor) {
     if (!t.z.rows) return;
     mg_with_views({ to, t.z }, t.z.cols % 8 == 0, [&](auto v, auto w) {
-        with_cap(t.softcap, [&](auto capped) {
+        mg_with_flag(t.softcap > 0, [&](auto capped) {
             using V = decltype(v);
             logit_whole<V, decltype(w)::value, decltype(capped)::value><<<(unsigned)t.z.rows, THREADS, 0, mg_cuda_stream>>>(
                 V::of(to), V::of(t.z), t.target, logp, lse, top_id, factor, t.z.cols, t.softcap, over(t.softcap));

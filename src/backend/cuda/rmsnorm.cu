@@ -18,7 +18,8 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
         PIECES(j, c) p.read(j, at + c);
     if (there)
         PIECES(j, c) {
-            float(&v)[W] = p.again(j, at + c);
+            float v[W];
+        p.again(j, at + c, v);
 #pragma unroll
             for (int k = 0; k < W; k++) sum += v[k] * v[k];
         }
@@ -27,7 +28,8 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
     float r = 1.0f / sqrtf(sum / (float)cols + eps);
     if (lane == 0) inv[group] = r;
     PIECES(j, c) {
-        float(&v)[W] = p.again(j, at + c);
+        float v[W];
+        p.again(j, at + c, v);
         g.get(c, gain);
         if (residual) residual.get(at + c, add);
 #pragma unroll
@@ -76,17 +78,19 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
     for (int64_t first = (int64_t)blockIdx.x * rows; first < groups; first += (int64_t)gridDim.x * rows) {
         int64_t        group = first + threadIdx.x / threads, at = group * cols;
         bool           there = group < groups;
-        piece<V, W, K> px = { x, {} }, py = { dy, {} };
+        piece<V, W, K> px = { x, {} }, py = { dy, {} }, before = { dx, {} };
         float          r = there ? inv[group] : 0, mean = 0;
         if (K && there)
             PIECES(j, c) {
                 px.read(j, at + c);
                 py.read(j, at + c);
+                if (accumulate) before.read(j, at + c);
             }
         if (there)
             PIECES(j, c) {
-                float(&vx)[W] = px.again(j, at + c);
-                float(&vy)[W] = py.again(j, at + c);
+                float vx[W], vy[W];
+                px.again(j, at + c, vx);
+                py.again(j, at + c, vy);
                 g.get(c, gain);
 #pragma unroll
                 for (int k = 0; k < W; k++) mean += gain[k] * vy[k] * vx[k];
@@ -95,10 +99,11 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
         if (!there) continue;
         float along = r * r * mean;
         PIECES(j, c) {
-            float(&vx)[W] = px.again(j, at + c);
-            float(&vy)[W] = py.again(j, at + c);
+            float vx[W], vy[W];
+            px.again(j, at + c, vx);
+            py.again(j, at + c, vy);
             g.get(c, gain);
-            if (accumulate) dx.get(at + c, old);
+            if (accumulate) before.again(j, at + c, old);
 #pragma unroll
             for (int k = 0; k < W; k++) {
                 float through = vy[k] * vx[k] * r;
@@ -120,7 +125,7 @@ template <bool GAIN> static unsigned launch_back(mg_rmsnorm_back_args a, int64_t
         mg_with_kept(cols, W, [&](auto k) {
             constexpr int K = decltype(k)::value;
             row_plan      p = mg_plan_rows(cols, W, K);
-            unsigned      blocks = GAIN ? mg_part_blocks(groups, p, K) : mg_blocks(groups, p.rows);
+            unsigned      blocks = mg_walking_blocks(groups, p, K, GAIN);
             size_t        bytes = GAIN && K && p.rows > 1 ? (size_t)p.rows * cols * sizeof(float) : 0;
             parts = K ? blocks : blocks * p.rows;
             rmsnorm_back<V, W, K, GAIN><<<blocks, p.block, bytes, mg_cuda_stream>>>(

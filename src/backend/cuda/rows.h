@@ -34,12 +34,12 @@ template <class F> static void mg_with_kept(int64_t cols, int width, F launch) {
 
 /* The numbers of a thread: j counts its pieces of W. */
 template <class V, int W, int K> struct piece {
-    V     view;
-    float kept[K ? K : 1][W];
-    __device__ __forceinline__ void read(int64_t j, int64_t at) { view.get(at, kept[K ? j : 0]); }
-    __device__ __forceinline__ float (&again(int64_t j, int64_t at))[W] {
-        if (!K) view.get(at, kept[0]);
-        return kept[K ? j : 0];
+    V                            view;
+    typename V::template held<W> kept[K ? K : 1];
+    __device__ __forceinline__ void read(int64_t j, int64_t at) { view.template fetch<W>(at, kept[K ? j : 0]); }
+    __device__ __forceinline__ void again(int64_t j, int64_t at, float (&x)[W]) {
+        if (K) kept[K ? j : 0].widen(x);
+        else view.get(at, x);
     }
 };
 
@@ -67,10 +67,12 @@ static __device__ void mg_put_column_sums(float *out, float (&sum)[K ? K : 1][W]
     }
 }
 
-/* Blocks of a kernel that leaves column sums in work memory of ROW_PARTS rows of floats: one row a block, or with
- * K = 0, where the sums are not kept in registers, one row for each row that the block works on. */
-static inline unsigned mg_part_blocks(int64_t rows, row_plan p, int kept) {
+/* Blocks of a kernel that walks over rows.  `parts`: it leaves column sums in work memory of ROW_PARTS
+ * rows of floats: one row a block, or with K = 0, where the sums are not kept in registers, one row for each row
+ * that the block works on. */
+static inline unsigned mg_walking_blocks(int64_t rows, row_plan p, int kept, bool parts) {
     int64_t want = mg_blocks(rows, p.rows), most = kept ? ROW_PARTS : ROW_PARTS / p.rows;
+    if (!parts) return (unsigned)want;
     if (most > 4 * mg_cuda_sms) most = 4 * mg_cuda_sms;
     return (unsigned)(want < most ? want : most);
 }

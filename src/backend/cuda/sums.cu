@@ -15,12 +15,27 @@ enum { LANES = 8, DEPTH = 32, COLUMN_PARTS = 1 << 20, COLUMN_GROUPS = 1 << 14 };
 static __device__ float    column_parts[COLUMN_PARTS]; /* [split][C] */
 static __device__ unsigned column_counters[COLUMN_GROUPS];
 
+/* The sums over the block's depth of what its threads have; true in the threads that got one, for column c. */
+template <int W> static __device__ bool sum_depth(const float (&sum)[W], int64_t cols, int64_t *c, float *all) {
+    __shared__ float part[DEPTH][LANES * W + 1];
+    int              i = threadIdx.y * LANES + threadIdx.x;
+    __syncthreads();
+#pragma unroll
+    for (int k = 0; k < W; k++) part[threadIdx.y][threadIdx.x * W + k] = sum[k];
+    __syncthreads();
+    *c = (int64_t)blockIdx.x * LANES * W + i;
+    *all = 0;
+    if (i >= LANES * W || *c >= cols) return false;
+#pragma unroll 8
+    for (int d = 0; d < DEPTH; d++) *all += part[d][i];
+    return true;
+}
+
 template <class V, int W>
 static __global__ void __launch_bounds__(LANES *DEPTH) column_sum(V x, mixed y, int64_t rows, int64_t cols, int64_t per_split) {
-    __shared__ float part[DEPTH][LANES * W + 1];
-    int64_t          first = (int64_t)blockIdx.x * LANES * W, c = first + threadIdx.x * W;
-    int64_t          begin = blockIdx.y * per_split, end = begin + per_split < rows ? begin + per_split : rows;
-    float            sum[W], v[W];
+    int64_t c = ((int64_t)blockIdx.x * LANES + threadIdx.x) * W, at;
+    int64_t begin = blockIdx.y * per_split, end = begin + per_split < rows ? begin + per_split : rows;
+    float   sum[W], v[W], all[1], old[1];
 #pragma unroll
     for (int k = 0; k < W; k++) sum[k] = 0;
     if (c < cols) {
@@ -31,21 +46,16 @@ static __global__ void __launch_bounds__(LANES *DEPTH) column_sum(V x, mixed y, 
             for (int k = 0; k < W; k++) sum[k] += v[k];
         }
     }
-#pragma unroll
-    for (int k = 0; k < W; k++) part[threadIdx.y][threadIdx.x * W + k] = sum[k];
-    __syncthreads();
-    int     i = threadIdx.y * LANES + threadIdx.x;
-    bool    mine = i < LANES * W && first + i < cols;
-    float   all[1] = { 0 }, old[1];
-    int64_t at = first + i;
-    if (mine)
-        for (int d = 0; d < DEPTH; d++) all[0] += part[d][i];
+    bool mine = sum_depth<W>(sum, cols, &at, all);
     if (gridDim.y > 1) {
         if (mine) column_parts[blockIdx.y * cols + at] = all[0];
         if (!mg_last_block(&column_counters[blockIdx.x], gridDim.y)) return;
-        all[0] = 0;
-        if (mine)
-            for (unsigned s = 0; s < gridDim.y; s++) all[0] += __ldcg(&column_parts[s * cols + at]);
+#pragma unroll
+        for (int k = 0; k < W; k++) sum[k] = 0;
+        for (unsigned s = threadIdx.y; c < cols && s < gridDim.y; s += DEPTH)
+#pragma unroll
+            for (int k = 0; k < W; k++) sum[k] += __ldcg(&column_parts[s * cols + c + k]);
+        mine = sum_depth<W>(sum, cols, &at, all);
     }
     if (!mine) return;
     y.get(at, old);

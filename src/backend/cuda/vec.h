@@ -23,15 +23,29 @@ static __device__ __forceinline__ void mg_narrow(float *to, float x) { *to = x; 
 static __device__ __forceinline__ void mg_narrow(__half *to, float x) { *to = __float2half_rn(x); }
 static __device__ __forceinline__ void mg_narrow(__nv_bfloat16 *to, float x) { *to = __float2bfloat16_rn(x); }
 
+/* Eight numbers as they lie in memory: what waits in registers for its use. */
+template <typename T> struct packed8 {
+    uint4 w;
+};
+template <> struct packed8<float> {
+    float4 a, b;
+};
+
 /* p lies on 16 bytes */
-static __device__ __forceinline__ void mg_load8(const float *p, float (&x)[8]) {
-    float4 a = reinterpret_cast<const float4 *>(p)[0], b = reinterpret_cast<const float4 *>(p)[1];
-    x[0] = a.x, x[1] = a.y, x[2] = a.z, x[3] = a.w, x[4] = b.x, x[5] = b.y, x[6] = b.z, x[7] = b.w;
+template <typename T> static __device__ __forceinline__ void mg_fetch8(packed8<T> &x, const T *p) {
+    x.w = *reinterpret_cast<const uint4 *>(p);
+}
+static __device__ __forceinline__ void mg_fetch8(packed8<float> &x, const float *p) {
+    x.a = reinterpret_cast<const float4 *>(p)[0];
+    x.b = reinterpret_cast<const float4 *>(p)[1];
 }
 
-static __device__ __forceinline__ void mg_load8(const __nv_bfloat16 *p, float (&x)[8]) {
-    uint4    a = *reinterpret_cast<const uint4 *>(p);
-    uint32_t w[4] = { a.x, a.y, a.z, a.w };
+static __device__ __forceinline__ void mg_widen8(float (&x)[8], const packed8<float> &q) {
+    x[0] = q.a.x, x[1] = q.a.y, x[2] = q.a.z, x[3] = q.a.w, x[4] = q.b.x, x[5] = q.b.y, x[6] = q.b.z, x[7] = q.b.w;
+}
+
+static __device__ __forceinline__ void mg_widen8(float (&x)[8], const packed8<__nv_bfloat16> &q) {
+    uint32_t w[4] = { q.w.x, q.w.y, q.w.z, q.w.w };
 #pragma unroll
     for (int k = 0; k < 4; k++) {
         x[2 * k] = __uint_as_float(w[k] << 16);
@@ -39,15 +53,20 @@ static __device__ __forceinline__ void mg_load8(const __nv_bfloat16 *p, float (&
     }
 }
 
-static __device__ __forceinline__ void mg_load8(const __half *p, float (&x)[8]) {
-    uint4    a = *reinterpret_cast<const uint4 *>(p);
-    uint32_t w[4] = { a.x, a.y, a.z, a.w };
+static __device__ __forceinline__ void mg_widen8(float (&x)[8], const packed8<__half> &q) {
+    uint32_t w[4] = { q.w.x, q.w.y, q.w.z, q.w.w };
 #pragma unroll
     for (int k = 0; k < 4; k++) {
         float2 f = __half22float2(*reinterpret_cast<__half2 *>(&w[k]));
         x[2 * k] = f.x;
         x[2 * k + 1] = f.y;
     }
+}
+
+template <typename T> static __device__ __forceinline__ void mg_load8(const T *p, float (&x)[8]) {
+    packed8<T> q;
+    mg_fetch8(q, p);
+    mg_widen8(x, q);
 }
 
 static __device__ __forceinline__ void mg_store8(float *p, const float (&x)[8]) {
@@ -77,8 +96,22 @@ static __device__ __forceinline__ void mg_store8(__half *p, const float (&x)[8])
 
 /* ---- views ---- */
 
+/* held<W> is W numbers in registers: packed where the element is known. */
+template <typename T, int W> struct held_numbers {
+    packed8<T> q;
+    __device__ __forceinline__ void fetch(const T *p) { mg_fetch8(q, p); }
+    __device__ __forceinline__ void widen(float (&x)[W]) const { mg_widen8(x, q); }
+};
+template <typename T> struct held_numbers<T, 1> {
+    T q;
+    __device__ __forceinline__ void fetch(const T *p) { q = *p; }
+    __device__ __forceinline__ void widen(float (&x)[1]) const { x[0] = mg_widen(q); }
+};
+
 template <typename T> struct typed {
     T *p; /* of a const T only get() is used */
+    template <int W> using held = held_numbers<T, W>;
+    template <int W> __device__ __forceinline__ void fetch(int64_t i, held<W> &h) const { h.fetch(p + i); }
     static typed of(mg_mat m) { return typed{ static_cast<T *>(m.data) }; }
     __device__ __forceinline__ void get(int64_t i, float (&x)[8]) const { mg_load8(p + i, x); }
     __device__ __forceinline__ void get(int64_t i, float (&x)[1]) const { x[0] = mg_widen(p[i]); }
@@ -87,8 +120,18 @@ template <typename T> struct typed {
     __device__ __forceinline__ operator bool() const { return p; }
 };
 
+template <int W> struct held_floats {
+    float v[W];
+    __device__ __forceinline__ void widen(float (&x)[W]) const {
+#pragma unroll
+        for (int k = 0; k < W; k++) x[k] = v[k];
+    }
+};
+
 struct mixed {
     void *p;
+    template <int W> using held = held_floats<W>;
+    template <int W> __device__ __forceinline__ void fetch(int64_t i, held<W> &h) const { get(i, h.v); }
     bool  wide, brain; /* fp32; bf16; neither: fp16 */
     static mixed of(mg_mat m) { return mixed{ m.data, m.format == mg_cuda_f32, m.format == mg_cuda_bf16 }; }
     template <int W> __device__ __forceinline__ void get(int64_t i, float (&x)[W]) const {
@@ -126,6 +169,12 @@ template <class F> static void mg_with_views(std::initializer_list<mg_mat> mats,
     else if (one == mg_cuda_bf16) launch(typed<__nv_bfloat16>{}, width_of<8>{});
     else if (one == mg_cuda_f16) launch(typed<__half>{}, width_of<8>{});
     else launch(typed<float>{}, width_of<8>{});
+}
+
+/* launch(width_of<0 or 1>) */
+template <class F> static void mg_with_flag(bool flag, F launch) {
+    if (flag) launch(width_of<1>{});
+    else launch(width_of<0>{});
 }
 
 static inline unsigned mg_blocks(int64_t n, int64_t per_block) { return (unsigned)((n + per_block - 1) / per_block); }
