@@ -452,15 +452,28 @@ static __global__ void __launch_bounds__(32 * MOST_WARPS) few(few_outputs o, con
     }
 }
 
+/* Shared memory of a block: 64 KB on sm_75, 99 KB and more on all others. */
+static int warps_that_fit(int table_bytes, int warp_bytes) {
+    static int limit;
+    if (!limit) {
+        int device = 0;
+        mg_cuda_check(cudaGetDevice(&device), "linear_few");
+        mg_cuda_check(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "linear_few");
+    }
+    int fit = (limit - table_bytes - (int)sizeof(float) * MOST_WARPS * ROWS * 8) / warp_bytes;
+    return fit < MOST_WARPS ? fit : MOST_WARPS;
+}
+
 template <class Q, class T> static void few_as(mg_linear_args a) {
     using L = layout<Q>;
     int64_t     chunks = (a.w.cols + Q::chunk - 1) / Q::chunk, row_bytes = a.w.cols / Q::block * Q::bytes;
-    int         warps = chunks < MOST_WARPS ? (int)chunks : MOST_WARPS, bytes = L::table_bytes + warps * L::warp_bytes;
+    int         most = warps_that_fit(L::table_bytes, L::warp_bytes), warps = chunks < most ? (int)chunks : most;
+    int         bytes = L::table_bytes + warps * L::warp_bytes;
     auto        data = static_cast<const uint8_t *>(a.w.data);
     packed_rows w = { data, data + a.w.rows * row_bytes, static_cast<const mg_nf4_side *>(a.w.side), a.w.rows, a.w.cols, row_bytes, 0 };
     static bool raised;
     if (!raised) {
-        mg_cuda_check(cudaFuncSetAttribute(few<Q, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, L::table_bytes + MOST_WARPS * L::warp_bytes),
+        mg_cuda_check(cudaFuncSetAttribute(few<Q, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, L::table_bytes + most * L::warp_bytes),
                       "linear_few");
         raised = true;
     }
