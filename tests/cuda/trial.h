@@ -29,7 +29,7 @@ struct buffer {
     size_t     at, bytes; /* in the mirror, without guards */
     buffer_use use;
     bool       poisoned;
-    char      *device;
+    char      *device, *allocation; /* the latter with `apart` */
 };
 
 struct twin {
@@ -74,7 +74,7 @@ static void trial_begin(trial *t, uint64_t seed, int shape) {
 static void trial_end(trial *t) {
     for (float *p : t->host) free(p);
     for (buffer &b : t->buffers)
-        if (t->apart) cudaFree(b.device);
+        if (t->apart) mg_cuda_check(cudaFree(b.allocation), "free");
     t->host.clear();
     t->buffers.clear();
     t->mirror.clear();
@@ -91,8 +91,8 @@ static int take(trial *t, size_t bytes, size_t shift, buffer_use use) {
     if (t->used > trial::ARENA) mg_cuda_check(cudaErrorMemoryAllocation, "the trial is too large");
     t->mirror.resize(t->used, 0xff);
     if (t->apart) {
-        mg_cuda_check(cudaMalloc((void **)&b.device, shift + bytes + 1), "buffer");
-        b.device += shift;
+        mg_cuda_check(cudaMalloc((void **)&b.allocation, shift + bytes), "buffer");
+        b.device = b.allocation + shift;
     } else {
         b.device = t->arena + b.at;
     }
