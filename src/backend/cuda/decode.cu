@@ -3,20 +3,26 @@
 
 enum { THREADS = 256, UNITS = 4, PER_BLOCK = THREADS * UNITS * 8 };
 
-/* A block decodes UNITS pieces of THREADS * 8 weights, all of whose reads come before the first write. */
+/* Some of UNITS pieces of THREADS * 8 weights.  WHOLE: all are there, so that nothing stands between their reads. */
+template <class C, class T, bool WHOLE>
+static __device__ __forceinline__ void decode_units(const weight_source &s, typed<T> y, int left) {
+    int   i = threadIdx.x * 8;
+    float v[UNITS][8];
+#pragma unroll
+    for (int u = 0; u < UNITS; u++)
+        if (WHOLE || i + u * THREADS * 8 < left) C::get(s, i + u * THREADS * 8, v[u]);
+#pragma unroll
+    for (int u = 0; u < UNITS; u++)
+        if (WHOLE || i + u * THREADS * 8 < left) y.put(i + u * THREADS * 8, v[u]);
+}
+
 template <class C, class T>
 static __global__ void __launch_bounds__(THREADS) decode(T *to, const void *data, const void *side, int64_t first, int64_t n) {
     int64_t       begin = (int64_t)blockIdx.x * PER_BLOCK;
     weight_source s = mg_open_source<C>(data, side, first + begin);
-    int           left = n - begin < PER_BLOCK ? (int)(n - begin) : PER_BLOCK, i = threadIdx.x * 8;
     typed<T>      y = { to + begin };
-    float         v[UNITS][8];
-#pragma unroll
-    for (int u = 0; u < UNITS; u++)
-        if (i + u * THREADS * 8 < left) C::get(s, i + u * THREADS * 8, v[u]);
-#pragma unroll
-    for (int u = 0; u < UNITS; u++)
-        if (i + u * THREADS * 8 < left) y.put(i + u * THREADS * 8, v[u]);
+    if (n - begin >= PER_BLOCK) decode_units<C, T, true>(s, y, PER_BLOCK);
+    else decode_units<C, T, false>(s, y, (int)(n - begin));
 }
 
 /* Plain numbers where a row does not start on 16 bytes. */

@@ -247,14 +247,11 @@ template <class S> struct pack_plain {
 
 /* ---- copies that run ahead ---- */
 
-/* 16 bytes, the last 16 - bytes of them zeros */
-static __device__ __forceinline__ void copy16(uint8_t *to, const uint8_t *from, int bytes) {
+static __device__ __forceinline__ void copy16(uint8_t *to, const uint8_t *from) {
 #if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from), "r"(bytes));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"((uint32_t)__cvta_generic_to_shared(to)), "l"(from));
 #else
-    if (bytes == 16) *reinterpret_cast<uint4 *>(to) = *reinterpret_cast<const uint4 *>(from);
-    else
-        for (int i = 0; i < bytes; i++) to[i] = from[i];
+    *reinterpret_cast<uint4 *>(to) = *reinterpret_cast<const uint4 *>(from);
 #endif
 }
 static __device__ __forceinline__ void copies_issued(void) {
@@ -271,114 +268,113 @@ template <int LEFT> static __device__ __forceinline__ void wait_for_copies(void)
 
 /* Places of a warp in shared memory. */
 template <class Q> struct layout {
-    static constexpr int chunk_bytes = Q::chunk / Q::block * Q::bytes;
-    static constexpr int words = (chunk_bytes + 30) / 16;        /* a row that starts anywhere */
-    static constexpr int stride = 16 * (words | 1);              /* odd: rows lie in different banks */
-    static constexpr int stages = ROWS * stride > 4000 ? 2 : 3;
+    static constexpr int chunk_bytes = Q::chunk / Q::block * Q::bytes, subs = Q::chunk / 32;
+    static constexpr int words = (chunk_bytes + 30) / 16; /* a row that starts anywhere */
+    static constexpr int stride = 16 * (words | 1);       /* odd: rows lie in different banks */
+    static constexpr int stage_bytes = ROWS * stride, stages = stage_bytes > 3200 ? 2 : 3;
     static constexpr int scales = Q::span ? Q::chunk / Q::span : 0;
-    static constexpr int warp_bytes = stages * ROWS * stride + ROWS * scales * 8;
+    static constexpr int warp_bytes = stages * stage_bytes + ROWS * scales * 8;
     static constexpr int table_bytes = Q::tabled ? 256 * 8 * 4 : 0;
 };
 
 struct packed_rows {
     const uint8_t     *data, *end;
     const mg_nf4_side *side;
-    int64_t            rows, cols, row_bytes, first; /* first: row of the block */
-    __device__ __forceinline__ int64_t        row(int r) const { return first + r < rows ? first + r : rows - 1; }
-    __device__ __forceinline__ const uint8_t *at(int r, int64_t chunk, int chunk_bytes) const {
-        return data + row(r) * row_bytes + chunk * chunk_bytes;
-    }
+    int64_t            rows, cols;
+    int                row_bytes;
 };
 
-template <class Q> static __device__ __forceinline__ void copy_chunk(uint8_t *stage, const packed_rows &w, int64_t chunk) {
+static __device__ __forceinline__ int64_t row_at(int r, const packed_rows &w) {
+    int64_t row = (int64_t)blockIdx.x * ROWS + r;
+    return row < w.rows ? row : w.rows - 1;
+}
+
+/* Copies what a chunk has of the block's rows, which start at `start`: neighbouring lanes take neighbouring words. */
+template <class Q>
+static __device__ __forceinline__ void copy_chunk(uint8_t *stage, const uint8_t *const (&start)[ROWS], const packed_rows &w, int chunk) {
     using L = layout<Q>;
-    int left = (int)(w.row_bytes - chunk * L::chunk_bytes), bytes = left < L::chunk_bytes ? left : L::chunk_bytes;
-#pragma unroll 4
-    for (int i = threadIdx.x % 32; i < ROWS * L::words; i += 32) {
-        int            r = i / L::words, k = i % L::words;
-        const uint8_t *from = w.at(r, chunk, L::chunk_bytes), *word = from - ((uintptr_t)from & 15) + 16 * k;
-        if (word < from + bytes) copy16(stage + r * L::stride + 16 * k, word, w.end - word < 16 ? (int)(w.end - word) : 16);
+    int left = w.row_bytes - chunk * L::chunk_bytes, bytes = left < L::chunk_bytes ? left : L::chunk_bytes;
+#pragma unroll
+    for (int j = 0; j < (ROWS * L::words + 31) / 32; j++) {
+        int i = threadIdx.x % 32 + 32 * j, r = i / L::words, k = i % L::words;
+        if (ROWS * L::words % 32 && r >= ROWS) break;
+        const uint8_t *from = start[r] + chunk * L::chunk_bytes;
+        int            shift = (int)((uintptr_t)from & 15);
+        if (16 * k >= shift + bytes) continue;
+        const uint8_t *word = from - shift + 16 * k;
+        uint8_t       *to = stage + r * L::stride + 16 * k;
+        if (word + 16 <= w.end) copy16(to, word);
+        else
+            for (int b = 0; word + b < w.end; b++) to[b] = word[b];
     }
 }
 
-/* Row r of a chunk in its stage. */
-template <class Q> static __device__ __forceinline__ const uint8_t *staged(const uint8_t *stage, const packed_rows &w, int r, int64_t chunk) {
-    using L = layout<Q>;
-    return stage + r * L::stride + ((uintptr_t)w.at(r, chunk, L::chunk_bytes) & 15);
-}
-
-/* The scales of a chunk, two of the 4-bit formats' loads deep, before its copy is waited for. */
-template <class Q> static __device__ __forceinline__ void outer_scales(float2 *scale, const packed_rows &w, int64_t chunk) {
+/* The scales of a chunk; two lanes read those of a row.  Those of the 4-bit formats lie in arrays of their own, and are read before the chunk's copy
+ * is waited for; all others lie in the chunk. */
+template <class Q>
+static __device__ __forceinline__ void outer_scales(float2 *scale, const mg_nf4_side &side, int64_t first, int cols, int chunk) {
     using L = layout<Q>;
     if constexpr (Q::tabled)
-        for (int i = threadIdx.x % 32; i < ROWS * L::scales; i += 32) {
-            int64_t c = chunk * Q::chunk + i % L::scales * Q::span;
-            if (c < w.cols) scale[i] = make_float2(mg_absmax(*w.side, w.row(i / L::scales) * w.cols + c), 0);
+#pragma unroll
+        for (int j = 0; j < L::scales / 2; j++) {
+            int i = threadIdx.x % 2 + 2 * j, c = chunk * Q::chunk + i * Q::span;
+            if (c < cols) scale[threadIdx.x % 32 / 2 * L::scales + i] = make_float2(mg_absmax(side, first + c), 0);
         }
 }
 
 template <class Q>
-static __device__ __forceinline__ void inner_scales(float2 *scale, const uint8_t *stage, const packed_rows &w, int64_t chunk, int subs) {
+static __device__ __forceinline__ void inner_scales(float2 *scale, const uint8_t *stage, const uint8_t *start, int chunk, int subs) {
     using L = layout<Q>;
     if constexpr (!Q::tabled && Q::span > 0) {
-#pragma unroll 4
-        for (int i = threadIdx.x % 32; i < ROWS * L::scales; i += 32)
-            if (i % L::scales * Q::span < 32 * subs)
-                scale[i] = Q::scale(staged<Q>(stage, w, i / L::scales, chunk), i % L::scales);
+        const uint8_t *row = stage + threadIdx.x % 32 / 2 * L::stride + ((uintptr_t)(start + chunk * L::chunk_bytes) & 15);
+#pragma unroll
+        for (int j = 0; j < L::scales / 2; j++) {
+            int i = threadIdx.x % 2 + 2 * j;
+            if (i * Q::span < 32 * subs) scale[threadIdx.x % 32 / 2 * L::scales + i] = Q::scale(row, i);
+        }
     }
     __syncwarp();
 }
 
-/* acc += the products of a chunk; b: this lane's x */
+/* acc += the products of sub-block `sub`; b: this lane's x */
 template <class Q, class T>
-static __device__ __forceinline__ void multiply(float (&acc)[4], const uint32_t (&b)[Q::chunk / 32][4], const uint8_t *low,
-                                                const uint8_t *high, const float2 *scale, const uint32_t *table, int subs) {
+static __device__ __forceinline__ void multiply(float (&acc)[4], const uint32_t (&b)[4], const uint8_t *low, const uint8_t *high,
+                                                const float2 *scale, const uint32_t *table, int sub) {
     using L = layout<Q>;
-    int            group = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
     const uint32_t one = pair<T>(1, 1), ones[4] = { one, one, one, one };
+    uint32_t       p[4], q[4];
+    Q::template pairs<T>(p, low, sub, threadIdx.x % 4, table);
+    Q::template pairs<T>(q, high, sub, threadIdx.x % 4, table);
+    uint32_t a[2][4] = { { p[0], q[0], p[1], q[1] }, { p[2], q[2], p[3], q[3] } };
+    if constexpr (Q::span == 0) {
+        mma<T>(acc, a[0], b[0], b[1]);
+        mma<T>(acc, a[1], b[2], b[3]);
+    } else {
 #pragma unroll
-    for (int sub = 0; sub < Q::chunk / 32; sub++) {
-        if (sub >= subs) break;
-        uint32_t p[4], q[4];
-        Q::template pairs<T>(p, low, sub, t, table);
-        Q::template pairs<T>(q, high, sub, t, table);
-        uint32_t a[2][4] = { { p[0], q[0], p[1], q[1] }, { p[2], q[2], p[3], q[3] } };
-        if constexpr (Q::span == 0) {
-            mma<T>(acc, a[0], b[sub][0], b[sub][1]);
-            mma<T>(acc, a[1], b[sub][2], b[sub][3]);
-        } else {
-#pragma unroll
-            for (int h = 0; h < (Q::span == 16 ? 2 : 1); h++) {
-                float part[4] = { 0, 0, 0, 0 }, sum[4] = { 0, 0, 0, 0 };
-                mma<T>(part, a[h], b[sub][2 * h], b[sub][2 * h + 1]);
-                if (Q::span != 16) mma<T>(part, a[1], b[sub][2], b[sub][3]);
-                if (Q::mins) {
-                    mma<T>(sum, ones, b[sub][0], b[sub][1]);
-                    mma<T>(sum, ones, b[sub][2], b[sub][3]);
-                }
-                int    i = (32 * sub + 16 * h) / Q::span;
-                float2 s = scale[group * L::scales + i], r = scale[(group + 8) * L::scales + i];
-                acc[0] += s.x * part[0] + (Q::mins ? s.y * sum[0] : 0.0f);
-                acc[1] += s.x * part[1] + (Q::mins ? s.y * sum[1] : 0.0f);
-                acc[2] += r.x * part[2] + (Q::mins ? r.y * sum[0] : 0.0f);
-                acc[3] += r.x * part[3] + (Q::mins ? r.y * sum[1] : 0.0f);
+        for (int h = 0; h < (Q::span == 16 ? 2 : 1); h++) {
+            float  part[4] = { 0, 0, 0, 0 };
+            int    i = (32 * sub + 16 * h) / Q::span;
+            float2 s = scale[i], r = scale[8 * L::scales + i];
+            mma<T>(part, a[h], b[2 * h], b[2 * h + 1]);
+            if constexpr (Q::span != 16) mma<T>(part, a[1], b[2], b[3]);
+            acc[0] += s.x * part[0], acc[1] += s.x * part[1], acc[2] += r.x * part[2], acc[3] += r.x * part[3];
+            if constexpr (Q::mins) {
+                float sum[4] = { 0, 0, 0, 0 };
+                mma<T>(sum, ones, b[0], b[1]);
+                mma<T>(sum, ones, b[2], b[3]);
+                acc[0] += s.y * sum[0], acc[1] += s.y * sum[1], acc[2] += r.y * sum[0], acc[3] += r.y * sum[1];
             }
         }
     }
 }
 
-template <class Q, class T>
-static __device__ __forceinline__ void read_x(uint32_t (&b)[Q::chunk / 32][4], const T *x, int n, int64_t cols, int64_t chunk, int subs) {
-    int      group = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
-    const T *row = x + group * cols + chunk * Q::chunk;
+/* x: at this lane's row and the chunk's first column */
+template <class Q, class T> static __device__ __forceinline__ void read_x(uint32_t (&b)[4], const T *x, int sub) {
 #pragma unroll
-    for (int sub = 0; sub < Q::chunk / 32; sub++)
-#pragma unroll
-        for (int h = 0; h < 2; h++) {
-            uint2 v = make_uint2(0, 0);
-            if (group < n && sub < subs) v = *reinterpret_cast<const uint2 *>(row + 32 * sub + Q::place(h, t));
-            b[sub][2 * h] = v.x, b[sub][2 * h + 1] = v.y;
-        }
+    for (int h = 0; h < 2; h++) {
+        uint2 v = *reinterpret_cast<const uint2 *>(x + 32 * sub + Q::place(h, threadIdx.x % 4));
+        b[2 * h] = v.x, b[2 * h + 1] = v.y;
+    }
 }
 
 struct few_outputs {
@@ -400,44 +396,67 @@ static __device__ __forceinline__ void put_output(const few_outputs &o, int64_t 
 }
 
 template <class Q, class T>
-static __global__ void __launch_bounds__(32 * MOST_WARPS) few(few_outputs o, const T *x, packed_rows w, int n) {
+static __global__ void __launch_bounds__(32 * MOST_WARPS, 3) few(few_outputs o, const T *x, packed_rows w, int n) {
     using L = layout<Q>;
     extern __shared__ __align__(16) uint8_t memory[];
     __shared__ float                        sums[MOST_WARPS][ROWS * 8];
-    int             warp = threadIdx.x / 32, warps = blockDim.x / 32, lane = threadIdx.x % 32;
-    uint8_t        *mine = memory + L::table_bytes + warp * L::warp_bytes;
-    float2         *scale = reinterpret_cast<float2 *>(mine + L::stages * ROWS * L::stride);
-    uint32_t       *table = reinterpret_cast<uint32_t *>(memory);
-    int64_t         chunks = (w.cols + Q::chunk - 1) / Q::chunk;
-    float           acc[4] = { 0, 0, 0, 0 };
-    uint32_t        b[Q::chunk / 32][4];
-    w.first = (int64_t)blockIdx.x * ROWS;
+    int          warp = threadIdx.x / 32, warps = blockDim.x / 32, group = threadIdx.x % 32 / 4, t = threadIdx.x % 4;
+    __shared__ const uint8_t               *start[ROWS];
+    uint8_t     *mine = memory + L::table_bytes + warp * L::warp_bytes;
+    float2      *scale = reinterpret_cast<float2 *>(mine + L::stages * L::stage_bytes);
+    uint32_t    *table = reinterpret_cast<uint32_t *>(memory);
+    int          cols = (int)w.cols, chunks = (cols + Q::chunk - 1) / Q::chunk, stage = 0, own = threadIdx.x % 32 / 2;
+    float        acc[4] = { 0, 0, 0, 0 };
+    uint32_t     b[L::subs][4] = { { 0 } }; /* rows that x does not have stay zeros */
+    mg_nf4_side  side = {};
+    if (threadIdx.x < ROWS) start[threadIdx.x] = w.data + row_at(threadIdx.x, w) * w.row_bytes;
+    __syncthreads();
 #pragma unroll
     for (int s = 0; s < L::stages - 1; s++) {
-        if (warp + s * warps < chunks) copy_chunk<Q>(mine + s * ROWS * L::stride, w, warp + s * warps);
+        if (warp + s * warps < chunks) copy_chunk<Q>(mine + s * L::stage_bytes, start, w, warp + s * warps);
         copies_issued();
     }
     if constexpr (Q::tabled) {
-        for (int i = threadIdx.x; i < 256 * 8; i += blockDim.x) table[i] = Q::template entry<T>(i / 8);
+        side = *w.side;
+        for (int i = threadIdx.x; i < 256; i += blockDim.x) {
+            uint32_t e = Q::template entry<T>(i);
+            for (int k = 0; k < 8; k++) table[i * 8 + k] = e;
+        }
         __syncthreads();
     }
-    int stage = 0;
-    for (int64_t chunk = warp; chunk < chunks; chunk += warps) {
-        int      ahead = (stage + L::stages - 1) % L::stages, left = (int)((w.cols - chunk * Q::chunk) / 32);
-        int      subs = left < Q::chunk / 32 ? left : Q::chunk / 32;
-        int64_t  next = chunk + (int64_t)(L::stages - 1) * warps;
-        uint8_t *now = mine + stage * ROWS * L::stride;
-        if (next < chunks) copy_chunk<Q>(mine + ahead * ROWS * L::stride, w, next);
+    for (int chunk = warp; chunk < chunks; chunk += warps) {
+        int      left = (cols - chunk * Q::chunk) / 32, subs = left < L::subs ? left : L::subs;
+        uint8_t *now = mine + stage * L::stage_bytes;
+        int      ahead = stage ? stage - 1 : L::stages - 1, next = chunk + (L::stages - 1) * warps;
+        if (next < chunks) copy_chunk<Q>(mine + ahead * L::stage_bytes, start, w, next);
         copies_issued();
-        read_x<Q, T>(b, x, n, w.cols, chunk, subs);
-        outer_scales<Q>(scale, w, chunk);
+        if (group < n) {
+            const T *at = x + group * w.cols + chunk * Q::chunk;
+            if (subs == L::subs) {
+#pragma unroll
+                for (int sub = 0; sub < L::subs; sub++) read_x<Q, T>(b[sub], at, sub);
+            } else {
+#pragma unroll
+                for (int sub = 0; sub < L::subs; sub++)
+                    if (sub < subs) read_x<Q, T>(b[sub], at, sub);
+            }
+        }
+        outer_scales<Q>(scale, side, row_at(own, w) * w.cols, cols, chunk);
         wait_for_copies<L::stages - 1>();
-        inner_scales<Q>(scale, now, w, chunk, subs);
-        multiply<Q, T>(acc, b, staged<Q>(now, w, lane / 4, chunk), staged<Q>(now, w, lane / 4 + 8, chunk), scale, table, subs);
+        inner_scales<Q>(scale, now, start[own], chunk, subs);
+        const uint8_t *p = now + group * L::stride + ((uintptr_t)(start[group] + chunk * L::chunk_bytes) & 15);
+        const uint8_t *q = now + (group + 8) * L::stride + ((uintptr_t)(start[group + 8] + chunk * L::chunk_bytes) & 15);
+        if (subs == L::subs) {
+#pragma unroll
+            for (int sub = 0; sub < L::subs; sub++) multiply<Q, T>(acc, b[sub], p, q, scale + group * L::scales, table, sub);
+        } else {
+#pragma unroll
+            for (int sub = 0; sub < L::subs; sub++)
+                if (sub < subs) multiply<Q, T>(acc, b[sub], p, q, scale + group * L::scales, table, sub);
+        }
         __syncwarp();
-        stage = (stage + 1) % L::stages;
+        stage = stage + 1 == L::stages ? 0 : stage + 1;
     }
-    int group = lane / 4, t = lane % 4;
     sums[warp][group * 8 + 2 * t] = acc[0];
     sums[warp][group * 8 + 2 * t + 1] = acc[1];
     sums[warp][(group + 8) * 8 + 2 * t] = acc[2];
@@ -445,7 +464,7 @@ static __global__ void __launch_bounds__(32 * MOST_WARPS) few(few_outputs o, con
     __syncthreads();
     for (int i = threadIdx.x; i < ROWS * n; i += blockDim.x) {
         int     r = i % ROWS, row = i / ROWS;
-        int64_t col = w.first + r;
+        int64_t col = (int64_t)blockIdx.x * ROWS + r;
         float   sum = 0;
         for (int k = 0; k < warps; k++) sum += sums[k][r * 8 + row];
         if (col < w.rows) put_output(o, row, col, w.rows, sum);
@@ -470,7 +489,7 @@ template <class Q, class T> static void few_as(mg_linear_args a) {
     int         most = warps_that_fit(L::table_bytes, L::warp_bytes), warps = chunks < most ? (int)chunks : most;
     int         bytes = L::table_bytes + warps * L::warp_bytes;
     auto        data = static_cast<const uint8_t *>(a.w.data);
-    packed_rows w = { data, data + a.w.rows * row_bytes, static_cast<const mg_nf4_side *>(a.w.side), a.w.rows, a.w.cols, row_bytes, 0 };
+    packed_rows w = { data, data + a.w.rows * row_bytes, static_cast<const mg_nf4_side *>(a.w.side), a.w.rows, a.w.cols, (int)row_bytes };
     static bool raised;
     if (!raised) {
         mg_cuda_check(cudaFuncSetAttribute(few<Q, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, L::table_bytes + most * L::warp_bytes),
@@ -550,7 +569,7 @@ static few_row rows[] = {
 bool mg_cuda_linear_few(mg_linear_args a) {
     few_row *r = mg_row_of(rows, a.w.format);
     int64_t  of = mg_format_is_plain(a.w.format) ? 32 : a.w.format->block;
-    if (!r || a.x.rows > MG_CUDA_FEW_ROWS || a.w.cols % of || !mg_on16(a.x.data) || !mg_on16(a.w.data)) return false;
+    if (!r || a.x.rows > MG_CUDA_FEW_ROWS || a.w.cols > 1 << 24 || a.w.rows >= INT32_MAX - ROWS || a.w.cols % of || !mg_on16(a.x.data) || !mg_on16(a.w.data)) return false;
     MG_ASSERT(a.x.cols == a.w.cols && a.y.cols == a.w.rows && a.y.rows == a.x.rows);
     if (!a.x.rows || !a.w.rows) return true;
     (a.x.format == mg_cuda_bf16 ? r->bf16 : a.x.format == mg_cuda_f16 ? r->f16 : r->f32)(a);
