@@ -323,7 +323,10 @@ static void try_linear_few(trial *t) {
     twin alone = output(t, 1, o, add, y.got.format);
     int  row = random_int(&t->r, 0, n - 1);
     if (add) memcpy(mirror_of(t, alone.buffer), mirror_of(t, y.buffer) + (size_t)(row * o) * y.got.format->block_bytes, t->buffers[(size_t)alone.buffer].bytes);
-    mg_linear_args got = { y.got, x.got, w.got, bias.got, add, nullptr }, one = got, ref = { y.ref, x.ref, w.ref, bias.ref, add, nullptr };
+    twin onto = add && coin(t) ? input(t, n, o) : nothing(); /* else it adds to y */
+    mg_linear_args got = { y.got, x.got, w.got, bias.got, onto.got, add, nullptr }, one = got;
+    mg_linear_args ref = { y.ref, x.ref, w.ref, bias.ref, onto.ref, add, nullptr };
+    if (onto.got.data) one.onto.rows = 1, one.onto.data = (char *)onto.got.data + (size_t)(row * o) * onto.got.format->block_bytes, y.start.clear();
     one.y = alone.got, one.x.rows = 1, one.x.data = (char *)x.got.data + (size_t)(row * i) * e->block_bytes;
     bool steady = (uintptr_t)one.x.data % 16 == 0, done = false;
     RUN(t, done = mg_cuda_linear_few(got); if (steady) mg_cuda_linear_few(one));

@@ -250,7 +250,7 @@ static void measure_few(int64_t rows, int64_t cols, int64_t n) {
         measure(std::string("linear_few ") + name + " " + std::to_string(rows) + "x" + std::to_string(cols) + ", " + std::to_string(n) + " rows",
                 bytes, [&](room r) {
                     mg_mat w = four ? four_bit(r, rows, cols, f) : r.mat(rows, cols, f), x = r.mat(n, cols, mg_cuda_bf16);
-                    mg_cuda_linear_few(mg_linear_args{ r.mat(n, rows, mg_cuda_bf16), x, w, mg_mat{}, false, nullptr });
+                    mg_cuda_linear_few(mg_linear_args{ r.mat(n, rows, mg_cuda_bf16), x, w, mg_mat{}, mg_mat{}, false, nullptr });
                 });
     }
 }

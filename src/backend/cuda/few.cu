@@ -378,9 +378,13 @@ template <class Q, class T> static __device__ __forceinline__ void read_x(uint32
 }
 
 struct few_outputs {
-    mixed y, bias;
+    mixed y, bias, onto;
     bool  accumulate;
 };
+
+static few_outputs outputs_of(mg_linear_args a) {
+    return few_outputs{ mixed::of(a.y), mixed::of(a.bias), mixed::of(a.onto.data ? a.onto : a.y), a.accumulate };
+}
 
 static __device__ __forceinline__ void put_output(const few_outputs &o, int64_t row, int64_t col, int64_t cols, float sum) {
     float v[1] = { sum }, more[1];
@@ -389,7 +393,7 @@ static __device__ __forceinline__ void put_output(const few_outputs &o, int64_t 
         v[0] += more[0];
     }
     if (o.accumulate) {
-        o.y.get(row * cols + col, more);
+        o.onto.get(row * cols + col, more);
         v[0] += more[0];
     }
     o.y.put(row * cols + col, v);
@@ -497,7 +501,7 @@ template <class Q, class T> static void few_as(mg_linear_args a) {
         raised = true;
     }
     few<Q, T><<<mg_blocks(a.w.rows, ROWS), 32 * warps, bytes, mg_cuda_stream>>>(
-        few_outputs{ mixed::of(a.y), mixed::of(a.bias), a.accumulate }, static_cast<const T *>(a.x.data), w, (int)a.x.rows);
+        outputs_of(a), static_cast<const T *>(a.x.data), w, (int)a.x.rows);
     MG_CUDA_LAUNCHED("linear_few");
 }
 
@@ -529,7 +533,7 @@ static __global__ void __launch_bounds__(32 * PLAIN_WARPS)
 
 template <class C, class T> static void plain_as(mg_linear_args a) {
     few_plain<C, T><<<mg_blocks(a.w.rows, PLAIN_WARPS), 32 * PLAIN_WARPS, 0, mg_cuda_stream>>>(
-        few_outputs{ mixed::of(a.y), mixed::of(a.bias), a.accumulate }, static_cast<const T *>(a.x.data), a.w.data, a.w.side,
+        outputs_of(a), static_cast<const T *>(a.x.data), a.w.data, a.w.side,
         a.w.rows, a.w.cols, (int)a.x.rows);
     MG_CUDA_LAUNCHED("linear_few");
 }

@@ -7,6 +7,7 @@
  *
  * A packed weight is decoded whole into work memory and multiplied from there: at training's row counts the product
  * takes many times longer than the decoding, and a fused one would be slower than both. */
+#include "backend/cuda/few.h"
 #include "backend/cuda/gemm.h"
 
 #include <cublasLt.h>
@@ -139,7 +140,9 @@ size_t mg_cuda_linear_work(int64_t n, mg_mat w, const mg_format *element) {
     return w.format == element ? 0 : (size_t)(w.rows * w.cols) * element->block_bytes;
 }
 
+/* Few rows are read straight from packed weights; plain ones are cuBLASLt's in any number. */
 void mg_cuda_linear(mg_linear_args a) {
+    if (!mg_format_is_plain(a.w.format) && mg_cuda_linear_few(a)) return;
     mg_mat w = mg_cuda_plain(a.w, a.x.format, a.work);
     mg_cuda_product(a.y, a.x, false, w, true, 1, a.accumulate ? 1.0f : 0.0f, a.bias, a.onto);
 }

@@ -1,10 +1,11 @@
-/* layernorm.cu -- layer norm, forward and backward; the same plan as rmsnorm.cu with two sums a row. */
+/* layernorm.cu -- layer norm, forward and backward; the same plan as rmsnorm.cu with two sums a row.  Gains and
+ * shifts have a view of their own, for they are fp32 as a rule. */
 #include "backend/cuda/rows.h"
 #include "backend/cuda/sums.h"
 
 template <class V, int W, int K>
 static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
-    layernorm(V y, V x, V g, V b, float *stats, float eps, int64_t rows, int64_t cols, int threads) {
+    layernorm(V y, V x, mixed g, mixed b, float *stats, float eps, int64_t rows, int64_t cols, int threads) {
     __shared__ float shared[33];
     int              lane = threadIdx.x % threads, steps = ROW_STEPS;
     int64_t          row = (int64_t)blockIdx.x * (blockDim.x / threads) + threadIdx.x / threads, at = row * cols;
@@ -37,7 +38,7 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
     }
     PIECES(j, c) {
         float v[W];
-            p.again(j, at + c, v);
+        p.again(j, at + c, v);
         g.get(c, gain);
         if (b) b.get(c, shift);
 #pragma unroll
@@ -49,14 +50,14 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
 void mg_cuda_layernorm(mg_layernorm_args a) {
     int64_t cols = a.x.cols;
     if (!a.x.rows) return;
-    mg_with_views({ a.y, a.x, a.g, a.b }, cols % 8 == 0, [&](auto v, auto w) {
+    mg_with_views({ a.y, a.x }, cols % 8 == 0 && mg_on16(a.g.data) && mg_on16(a.b.data), [&](auto v, auto w) {
         using V = decltype(v);
         constexpr int W = decltype(w)::value;
         mg_with_kept(cols, W, [&](auto k) {
             constexpr int K = decltype(k)::value;
             row_plan      p = mg_plan_rows(cols, W, K);
             layernorm<V, W, K><<<mg_blocks(a.x.rows, p.rows), p.block, 0, mg_cuda_stream>>>(
-                V::of(a.y), V::of(a.x), V::of(a.g), V::of(a.b), (float *)a.stats, a.eps, a.x.rows, cols, p.threads);
+                V::of(a.y), V::of(a.x), mixed::of(a.g), mixed::of(a.b), (float *)a.stats, a.eps, a.x.rows, cols, p.threads);
             MG_CUDA_LAUNCHED("layernorm");
         });
     });
@@ -64,7 +65,7 @@ void mg_cuda_layernorm(mg_layernorm_args a) {
 
 template <class V, int W, int K, bool DG>
 static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
-    layernorm_back(V dx, V dy, V x, V g, const float *stats, float *dg, bool accumulate, int64_t all_rows, int64_t cols,
+    layernorm_back(V dx, V dy, V x, mixed g, const float *stats, float *dg, bool accumulate, int64_t all_rows, int64_t cols,
                    int threads) {
     extern __shared__ float of_rows[];
     __shared__ float        shared[33];
@@ -91,10 +92,9 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
             }
         if (there)
             PIECES(j, c) {
-                float vx[W];
-            px.again(j, at + c, vx);
-                float vy[W];
-            py.again(j, at + c, vy);
+                float vx[W], vy[W];
+                px.again(j, at + c, vx);
+                py.again(j, at + c, vy);
                 g.get(c, gain);
 #pragma unroll
                 for (int k = 0; k < W; k++) {
@@ -106,9 +106,8 @@ static __global__ void __launch_bounds__(K ? ROW_BLOCK : ROW_MOST)
         along = mg_row_sum(along, threads, shared) / (float)cols;
         if (!there) continue;
         PIECES(j, c) {
-            float vx[W];
+            float vx[W], vy[W];
             px.again(j, at + c, vx);
-            float vy[W];
             py.again(j, at + c, vy);
             g.get(c, gain);
             if (accumulate) before.again(j, at + c, old);
@@ -129,7 +128,7 @@ void mg_cuda_layernorm_back(mg_layernorm_back_args a) {
     int64_t  cols = a.x.cols;
     unsigned blocks = 0, parts = 0;
     if (!a.x.rows || (!a.dx.data && !a.dg.data)) return;
-    mg_with_views({ a.dx, a.dy, a.x, a.g }, cols % 8 == 0, [&](auto v, auto w) {
+    mg_with_views({ a.dx, a.dy, a.x }, cols % 8 == 0 && mg_on16(a.g.data), [&](auto v, auto w) {
         using V = decltype(v);
         constexpr int W = decltype(w)::value;
         mg_with_kept(cols, W, [&](auto k) {
@@ -140,7 +139,7 @@ void mg_cuda_layernorm_back(mg_layernorm_back_args a) {
             size_t bytes = K && p.rows > 1 && a.dg.data ? (size_t)p.rows * cols * sizeof(float) : 0;
             mg_with_flag(a.dg.data, [&](auto dg) {
                 layernorm_back<V, W, K, decltype(dg)::value><<<blocks, p.block, bytes, mg_cuda_stream>>>(
-                    V::of(a.dx), V::of(a.dy), V::of(a.x), V::of(a.g), (const float *)a.stats,
+                    V::of(a.dx), V::of(a.dy), V::of(a.x), mixed::of(a.g), (const float *)a.stats,
                     a.dg.data ? (float *)a.work : nullptr, a.accumulate && a.dx.data, a.x.rows, cols, p.threads);
             });
             MG_CUDA_LAUNCHED("layernorm_back");

@@ -1,4 +1,5 @@
-/* logits.cu -- softmax over tiles of logits and its gradient: a block a row. */
+/* logits.cu -- softmax over tiles of logits and its gradient: a block a row.  Slopes may have another element than
+ * logits, as fp32 logits and bf16 slopes do, so they have a view of their own. */
 #include "backend/cuda/logits.h"
 #include "backend/cuda/reduce.h"
 #include "backend/cuda/vec.h"
@@ -125,7 +126,7 @@ void mg_cuda_logit_finish(mg_cuda_logit_state s, int64_t rows, float *logp, floa
 
 /* The slopes of a row, from its end: what was read last is still in the cache. */
 template <class V, int W, bool CAPPED>
-static __device__ void row_slopes(V to, V z, int64_t at, int64_t cols, int64_t target, float lse2, float factor, float cap, float over_cap) {
+static __device__ void row_slopes(mixed to, V z, int64_t at, int64_t cols, int64_t target, float lse2, float factor, float cap, float over_cap) {
     int64_t last = (cols / W - 1 - threadIdx.x) * W;
 #pragma unroll 2
     for (int64_t c = last; c >= 0; c -= THREADS * W) {
@@ -142,7 +143,7 @@ static __device__ void row_slopes(V to, V z, int64_t at, int64_t cols, int64_t t
 
 template <class V, int W, bool CAPPED>
 static __global__ void __launch_bounds__(THREADS)
-    logit_slopes(V to, V z, const int32_t *target, const float *lse, const float *factor, int64_t first, int64_t cols, float cap,
+    logit_slopes(mixed to, V z, const int32_t *target, const float *lse, const float *factor, int64_t first, int64_t cols, float cap,
                  float over_cap) {
     int64_t row = blockIdx.x;
     row_slopes<V, W, CAPPED>(to, z, row * cols, cols, target[row] - first, lse[row] * LOG2E, factor ? factor[row] : 1.0f, cap,
@@ -151,11 +152,11 @@ static __global__ void __launch_bounds__(THREADS)
 
 void mg_cuda_logit_slopes(mg_cuda_logits t, mg_mat to, const float *lse, const float *factor) {
     if (!t.z.rows) return;
-    mg_with_views({ to, t.z }, t.z.cols % 8 == 0, [&](auto v, auto w) {
+    mg_with_views({ t.z }, t.z.cols % 8 == 0 && mg_on16(to.data), [&](auto v, auto w) {
         mg_with_flag(t.softcap > 0, [&](auto capped) {
             using V = decltype(v);
             logit_slopes<V, decltype(w)::value, decltype(capped)::value><<<(unsigned)t.z.rows, THREADS, 0, mg_cuda_stream>>>(
-                V::of(to), V::of(t.z), t.target, lse, factor, t.first, t.z.cols, t.softcap, over(t.softcap));
+                mixed::of(to), V::of(t.z), t.target, lse, factor, t.first, t.z.cols, t.softcap, over(t.softcap));
             MG_CUDA_LAUNCHED("logit_slopes");
         });
     });
@@ -163,7 +164,7 @@ void mg_cuda_logit_slopes(mg_cuda_logits t, mg_mat to, const float *lse, const f
 
 template <class V, int W, bool CAPPED>
 static __global__ void __launch_bounds__(THREADS)
-    logit_whole(V to, V z, const int32_t *target, float *logp, float *lse, int32_t *top_id, const float *factor, int64_t cols,
+    logit_whole(mixed to, V z, const int32_t *target, float *logp, float *lse, int32_t *top_id, const float *factor, int64_t cols,
                 float cap, float over_cap) {
     int64_t row = blockIdx.x, at = row * cols, t = target[row];
     softmax a = row_softmax<V, W, CAPPED>(z, at, cols, cap, over_cap);
@@ -179,11 +180,11 @@ static __global__ void __launch_bounds__(THREADS)
 
 void mg_cuda_logit_whole(mg_cuda_logits t, mg_mat to, float *logp, float *lse, int32_t *top_id, const float *factor) {
     if (!t.z.rows) return;
-    mg_with_views({ to, t.z }, t.z.cols % 8 == 0, [&](auto v, auto w) {
+    mg_with_views({ t.z }, t.z.cols % 8 == 0 && mg_on16(to.data), [&](auto v, auto w) {
         mg_with_flag(t.softcap > 0, [&](auto capped) {
             using V = decltype(v);
             logit_whole<V, decltype(w)::value, decltype(capped)::value><<<(unsigned)t.z.rows, THREADS, 0, mg_cuda_stream>>>(
-                V::of(to), V::of(t.z), t.target, logp, lse, top_id, factor, t.z.cols, t.softcap, over(t.softcap));
+                mixed::of(to), V::of(t.z), t.target, logp, lse, top_id, factor, t.z.cols, t.softcap, over(t.softcap));
             MG_CUDA_LAUNCHED("logit_whole");
         });
     });
