@@ -285,7 +285,7 @@ static mg_status build_unigram(mg_tokenizer *t, const mg_gguf_vocab *g, bool *ad
         snprintf(text, sizeof text, "<0x%02X>", (unsigned)b);
         bytes = mg_tokenizer_id(t, text) >= 0;
     }
-    mg_status     st = tok_unigram_from_scores(t, g->score, unk, bytes, err);
+    mg_status     st = tok_unigram_from_scores(t, g->score, unk, bytes, NULL, err);
     tok_spm_style style = { .prefix = g->add_space_prefix != 0,
                             .legacy = true,
                             .squeeze = g->remove_extra_whitespaces > 0,

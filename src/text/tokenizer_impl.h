@@ -326,9 +326,10 @@ tok_piece tok_cut_next(tok_cut *c);
  * lower ids goes first, as in the files of Gemma 1 and 2; else the longer left part. */
 mg_status tok_bpe_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool ids_break_ties,
                               mg_error *err);
-/* The Unigram model; score as above. */
+/* The Unigram model; score as above.  aside: as in SentencePiece: sums are in single precision, and the tokens
+ * that it names (by id, copied) neither come from text nor count for the worst score; NULL: as in Hugging Face tokenizers. */
 mg_status tok_unigram_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool byte_fallback,
-                                  mg_error *err);
+                                  const uint8_t *aside, mg_error *err);
 /* The WordPiece model with "##", over a filled vocabulary. */
 mg_status tok_wordpiece_over_vocab(mg_tokenizer *t, int32_t unk, mg_error *err);
 /* The byte-level BPE model from "left right" lines. */

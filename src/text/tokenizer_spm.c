@@ -180,8 +180,8 @@ static void add_normalizers(mg_buf *b, tok_spm_style style) {
         mg_buf_char(b, '}');
         comma = ",";
     }
-    if (style.squeeze) {
-        mg_buf_printf(b, "%s{\"type\":\"Strip\",\"strip_left\":true,\"strip_right\":true}", comma);
+    if (style.squeeze) { /* spaces alone, as SentencePiece does it; those at the end go last */
+        mg_buf_printf(b, "%s{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"\\\\A +\"},\"content\":\"\"}", comma);
         mg_buf_str(b, ",{\"type\":\"Replace\",\"pattern\":{\"Regex\":\" {2,}\"},\"content\":\" \"}");
         comma = ",";
     }
@@ -191,6 +191,8 @@ static void add_normalizers(mg_buf *b, tok_spm_style style) {
     }
     if (style.legacy || !style.prefix)
         mg_buf_printf(b, "%s{\"type\":\"Replace\",\"pattern\":{\"String\":\" \"},\"content\":\"\u2581\"}", comma);
+    if (style.squeeze && (style.legacy || !style.prefix))
+        mg_buf_str(b, ",{\"type\":\"Replace\",\"pattern\":{\"Regex\":\"\u2581+\\\\z\"},\"content\":\"\"}");
     mg_buf_str(b, "]}");
 }
 
@@ -224,18 +226,24 @@ static mg_status fill_vocab(mg_tokenizer *t, const spm *m, mg_error *err) {
 }
 
 static mg_status build_model(mg_tokenizer *t, const spm *m, mg_error *err) {
-    float *score = mg_calloc(m->n, sizeof *score);
-    if (!score) return tok_no_memory(t, err);
-    for (size_t i = 0; i < m->n; i++) score[i] = m->piece[i].score;
-    mg_status st;
+    float    *score = mg_calloc(m->n, sizeof *score);
+    uint8_t  *aside = mg_calloc(m->n, 1);
+    mg_status st = score && aside ? MG_OK : tok_no_memory(t, err);
+    for (size_t i = 0; !st && i < m->n; i++) {
+        score[i] = m->piece[i].score;
+        aside[i] = m->piece[i].type != PIECE_NORMAL && m->piece[i].type != PIECE_USER;
+    }
+    if (st) goto done;
     if (m->model_type == MODEL_BPE)
         st = tok_bpe_from_scores(t, score, t->unk, false, err);
     else if (m->model_type == MODEL_UNIGRAM)
-        st = tok_unigram_from_scores(t, score, t->unk, m->byte_fallback, err);
+        st = tok_unigram_from_scores(t, score, t->unk, m->byte_fallback, aside, err);
     else
         st = mg_fail(err, MG_UNSUPPORTED, "%s: a SentencePiece model of type %llu; BPE and Unigram are supported",
                      m->name, (unsigned long long)m->model_type);
+done:
     free(score);
+    free(aside);
     return st;
 }
 

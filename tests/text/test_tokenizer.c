@@ -117,18 +117,56 @@ static void test_gemma2_without_merges(void **state) {
     mg_tokenizer_free(t);
 }
 
-/* Unigram files without tokenizer.json: the authority is SentencePiece itself, which leaves the
- * text of control tokens alone.  (code10K_en20K_ja30K.ver2.2.model is left out: its ties between
- * runs of one letter come out by rounding, in single precision there.) */
+/* tokenizer.model of the Unigram kind: the authority is SentencePiece itself, which leaves the text of control tokens
+ * alone, sums in single precision and takes spaces, not other white space, away at the ends. */
+static int ascending(const void *x, const void *y) {
+    int32_t a = *(const int32_t *)x, b = *(const int32_t *)y;
+    return a < b ? -1 : a > b;
+}
+
+/* Three strings of one letter repeated have cuts of exactly equal score, the same tokens in another order.
+ * SentencePiece 0.1.97, which made the reference, and 0.2.3 differ there; we follow 0.2.3: the longest last token. */
+static int compare_but_ties(const mg_tokenizer *t, const char *path) {
+    mg_error    err;
+    mg_json     j = { 0 };
+    size_t      i, n, k, m;
+    yyjson_val *item, *id;
+    int         ties = 0;
+    assert_ok(mg_json_open(&j, path, REFERENCE_FILE_LIMIT, &err), err);
+    yyjson_arr_foreach(j.root, i, n, item) {
+        yyjson_val *text = yyjson_obj_get(item, "text"), *want = yyjson_obj_get(item, "ids");
+        mg_ids      got = { 0 }, sorted = { 0 };
+        assert_ok(mg_tokenize(t, yyjson_get_str(text), yyjson_get_len(text), 0, &got, &err), err);
+        if (!same_ids(&got, want)) {
+            ties++;
+            yyjson_arr_foreach(want, k, m, id) assert_true(mg_ids_push(&sorted, (int32_t)yyjson_get_int(id)));
+            assert_int_equal(sorted.len, got.len);
+            qsort(sorted.data, sorted.len, sizeof *sorted.data, ascending);
+            qsort(got.data, got.len, sizeof *got.data, ascending);
+            assert_memory_equal(sorted.data, got.data, got.len * sizeof *got.data);
+        }
+        mg_ids_free(&got);
+        mg_ids_free(&sorted);
+    }
+    assert_true(n > 200);
+    mg_json_free(&j);
+    return ties;
+}
+
 static void test_sentencepiece_unigram(void **state) {
     const hf_case *c = *state;
     mg_tokenizer  *t = spm_of_file(ref_path(c->tokenizer));
     assert_string_equal(mg_tokenizer_kind(t), "Unigram");
-    compare_with(t, reference(c->reference), 0, false);
+    if (strcmp(c->reference, "llm-jp-v2.2-50k.spm") != 0)
+        compare_with(t, reference(c->reference), 0, false);
+    else
+        assert_int_equal(compare_but_ties(t, reference(c->reference)), 3);
     mg_tokenizer_free(t);
 }
 
 static const hf_case spm_cases[] = {
+    { "tokenizers/llm-jp/cc100_ja30K_en20K.model", "cc100_ja30K_en20K.spm", "" },
+    { "tokenizers/llm-jp/code10K_en20K_ja30K.ver2.2.model", "llm-jp-v2.2-50k.spm", "" },
     { "tokenizers/llm-jp/llm-jp-tokenizer-100k.ver3.0b1.model", "llm-jp-v3.0b1-100k.spm", "" },
     { "tokenizers/llm-jp/llm-jp-tokenizer-100k.ver3.1.model", "llm-jp-v3.1-100k.spm", "" },
 };
