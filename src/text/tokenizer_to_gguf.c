@@ -22,6 +22,7 @@ static mg_status check_ends(const mg_tokenizer *t, mg_error *err) {
 
 /* The last word on a token has the entry of the added tokens. */
 static void set_types(const mg_tokenizer *t, tok_gguf *g) {
+    MG_ASSERT(g->type); /* the caller has failed before */
     for (size_t id = 0; id < g->v.n; id++)
         g->type[id] = id < t->vocab.n && t->vocab.text[id] ? TOK_GGUF_NORMAL : TOK_GGUF_UNUSED;
     for (size_t i = 0; i < t->n_added; i++)
