@@ -2,20 +2,22 @@
  *
  * The unit of arithmetic is a block of 64 queries of one sequence and head: their
  * scores against all keys that the block sees, softmax row by row, the product
- * with the values.  What enters the products is copied into the thread's scratch
- * memory first, rounded to bf16 there if wanted, with rows of zeros up to a
- * multiple of 16: so the library sees few different shapes, whatever the lengths
- * of the sequences are.  Blocks, and so bits, depend on their own sequence alone.
+ * with the values.  fp32 enters the products where it lies; for bf16 it is rounded
+ * into the thread's scratch memory first, with rows of zeros up to a multiple of 16:
+ * so the library sees few different shapes, whatever the lengths of the sequences
+ * are.  Blocks, and so bits, depend on their own sequence alone.
  *
  * An item, what one thread does at a time, is one or two blocks of all the query
  * heads that share a key head, so that keys and values are copied once for them.
  *
  * Backward makes p again from the log-sum-exp and needs five products a block;
  * y itself is not read, for dy . y is the sum of p (dy . v).
- * An item is a whole sequence, for the blocks add to the same dk and dv: in
- * scratch memory, written out at its end.  Query heads that share a key head run
- * in one item; or, when those are too few for the threads, each has an item and
- * buffers of its own, which are added in the order of the heads afterwards.
+ * An item is a whole sequence, for the blocks add to the same dk and dv.  Query
+ * heads that share a key head run in one item; or, when those are too few for the
+ * threads, each has an item and buffers of its own, which are added in the order
+ * of the heads afterwards.  A sequence that is alone is cut into parts of equal
+ * work, with buffers each, where that many heads would leave threads idle (nine
+ * heads on two threads: a tenth of the time).
  *
  * Few queries (generation) go row by row through loops of our own: a library's
  * product of one row costs more to start than to do, and its bits would depend on
@@ -23,9 +25,10 @@
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/loops.h"
 
+#include <math.h>
 #include <string.h>
 
-enum { FEW_QUERIES = 4, BLOCK = 64, ITEM_BLOCKS = 2, UNIT = 16 };
+enum { FEW_QUERIES = 4, BLOCK = 64, ITEM_BLOCKS = 2, UNIT = 16, PARTS_MOST = 4, PARTS_BYTES = 16 << 20 };
 
 /* Queries: rows q..q+n_q-1, of a sequence whose keys are rows k..k+n_k-1; query i stands at key `at + i`. */
 typedef struct { int64_t q, n_q, k, n_k, at; } span;
@@ -70,14 +73,18 @@ static int64_t key_rows(const mg_attention_shape *s, int64_t q_rows) {
 
 static size_t list_bytes(int64_t q_rows) { return mg_cpu_pad((size_t)q_rows * sizeof(span)); }
 
-/* What a thread works in; `q`, `k`, `v`, `dy`, `p`, `ds` enter products as fp32 or bf16. */
+/* A matrix as it enters products: fp32 or bf16, `ld` numbers a row. */
+typedef struct { const void *at; int64_t ld; } operand;
+
+/* What a thread works in.  In fp32 only y, z and dp are memory of its own. */
 typedef struct {
-    void  *q, *dy;    /* [BLOCK, hd] */
-    void  *k, *v;     /* [keys, hd] */
-    float *z, *dp;    /* [BLOCK, keys] scores; gradient of p */
-    void  *p, *ds;    /* the same, rounded; in fp32 z and dp themselves */
-    float *y;         /* [BLOCK, hd] */
-    float *dk, *dv;   /* [keys, hd] */
+    uint16_t *q16, *dy16; /* [BLOCK, hd] rounded */
+    uint16_t *k16, *v16; /* [keys, hd] rounded */
+    float  *z, *dp;     /* [BLOCK, keys] scores; gradient of p */
+    void   *p, *ds;     /* the same, rounded; in fp32 z and dp themselves */
+    float  *y;          /* [BLOCK, hd] */
+    float  *dk, *dv;    /* [keys, hd], where rows of zeros would write too far */
+    operand k, v;       /* of the item's key head */
 } room;
 
 static void *take(char **at, int64_t n, size_t size) {
@@ -89,18 +96,18 @@ static void *take(char **at, int64_t n, size_t size) {
 /* Cuts memory at `base`; returns how much. */
 static size_t room_at(room *r, char *base, int64_t keys, int64_t hd, bool back, bool bf16) {
     char   *at = base;
-    size_t  size = bf16 ? sizeof(uint16_t) : sizeof(float);
     int64_t rows = mg_cpu_up(keys, UNIT);
-    r->q = take(&at, BLOCK * hd, size);
-    r->k = take(&at, rows * hd, size);
-    r->v = take(&at, rows * hd, size);
     r->y = take(&at, BLOCK * hd, sizeof(float));
-    r->z = take(&at, BLOCK * rows, sizeof(float));
-    r->p = bf16 ? take(&at, BLOCK * rows, size) : r->z;
+    r->p = r->z = take(&at, BLOCK * rows, sizeof(float));
+    if (back) r->ds = r->dp = take(&at, BLOCK * rows, sizeof(float));
+    if (!bf16) return (size_t)(at - base);
+    r->q16 = take(&at, BLOCK * hd, sizeof(uint16_t));
+    r->k16 = take(&at, rows * hd, sizeof(uint16_t));
+    r->v16 = take(&at, rows * hd, sizeof(uint16_t));
+    r->p = take(&at, BLOCK * rows, sizeof(uint16_t));
     if (back) {
-        r->dy = take(&at, BLOCK * hd, size);
-        r->dp = take(&at, BLOCK * rows, sizeof(float));
-        r->ds = bf16 ? take(&at, BLOCK * rows, size) : r->dp;
+        r->dy16 = take(&at, BLOCK * hd, sizeof(uint16_t));
+        r->ds = take(&at, BLOCK * rows, sizeof(uint16_t));
         r->dk = take(&at, rows * hd, sizeof(float));
         r->dv = take(&at, rows * hd, sizeof(float));
     }
@@ -115,9 +122,26 @@ static size_t room_bytes(const mg_attention_shape *s, int64_t q_rows, bool back)
     return exact > rounded ? exact : rounded;
 }
 
-static size_t own_bytes(const mg_attention_shape *s, int64_t q_rows) {
-    if (s->heads == s->kv_heads) return 0;
+static size_t buffer_bytes(const mg_attention_shape *s, int64_t q_rows) {
     return mg_cpu_pad((size_t)(key_rows(s, q_rows) * s->heads * s->hd) * sizeof(float));
+}
+
+/* Parts of a sequence that is alone: the fewest with which threads wait little, as far as memory stays small. */
+static int parts_of(const mg_attention_shape *s, int64_t q_rows) {
+    int    threads = mg_threads(), parts = 1;
+    double least = INFINITY;
+    for (int p = 1; p <= PARTS_MOST && (p == 1 || p * buffer_bytes(s, q_rows) <= PARTS_BYTES); p++) {
+        int    items = p * s->heads;
+        int    rounds = (items + threads - 1) / threads;
+        double time = (double)rounds / items;
+        if (time < 0.95 * least) least = time, parts = p;
+    }
+    return parts;
+}
+
+static size_t own_bytes(const mg_attention_shape *s, int64_t q_rows) {
+    int parts = parts_of(s, q_rows);
+    return s->heads == s->kv_heads && parts == 1 ? 0 : (size_t)parts * buffer_bytes(s, q_rows);
 }
 
 size_t mg_cpu_attention_work(const mg_attention_shape *s, int64_t q_rows, bool back) {
@@ -134,6 +158,7 @@ typedef struct {
     span   *list;
     int64_t spans;
     int     heads_of_item; /* query heads that an item does one after the other */
+    int     parts;         /* of a sequence, each an item; 1 going forward */
     char   *rooms;         /* of all threads, NULL: in their scratch */
     size_t  each;
     float  *dk, *dv; /* where items write, `ld` numbers a row, and how many heads there are */
@@ -164,6 +189,8 @@ static void share_out(job *j, int64_t q_rows, void *work) {
     list_spans(j, work);
     j->heads_of_item = j->few || j->spans * j->s.kv_heads < 3 * mg_threads() ? 1 : group;
     if (mg_threads() == 1) j->heads_of_item = group;
+    bool cut = j->back && j->spans == 1 && j->heads_of_item == 1 && j->list[0].n_q >= PARTS_MOST * BLOCK;
+    j->parts = cut ? parts_of(&j->s, q_rows) : 1;
 }
 
 /* ---- products of a block ---- */
@@ -181,36 +208,53 @@ static void *row_of(const job *j, void *m, int64_t row, int64_t cols) {
     return (char *)m + (size_t)(row * cols) * (j->bf16 ? sizeof(uint16_t) : sizeof(float));
 }
 
+static operand from_row(const job *j, operand o, int64_t row) {
+    return (operand){ (const char *)o.at + (size_t)(row * o.ld) * (j->bf16 ? sizeof(uint16_t) : sizeof(float)), o.ld };
+}
+
+/* hd columns of m from (row, col), in fp32 where they are, in bf16 copied to `copy` with zeros up to `up` rows */
+static operand operand_of(const job *j, mg_mat m, int64_t row, int64_t rows, int64_t up, int64_t col,
+                          uint16_t *copy) {
+    const float *from = mg_cpu_at(m, row) + col;
+    if (!j->bf16) return (operand){ from, m.cols };
+    mg_cpu_loops_now()->pack(copy, from, rows, up, j->s.hd, m.cols);
+    return (operand){ copy, j->s.hd };
+}
+
 /* c [m,n] = a [m,hd] b [n,hd]^T */
-static void across(hand h, int64_t m, int64_t n, int64_t hd, const void *a, const void *b, float *c) {
-    multiply(h, (mg_gemm_shape){ .m = m, .n = n, .k = hd, .tb = true, .lda = hd, .ldb = hd, .ldc = n }, a, b, false, c);
+static void across(hand h, int64_t m, int64_t n, int64_t hd, operand a, operand b, float *c, int64_t ldc) {
+    multiply(h, (mg_gemm_shape){ .m = m, .n = n, .k = hd, .tb = true, .lda = a.ld, .ldb = b.ld, .ldc = ldc }, a.at, b.at,
+             false, c);
 }
 
 /* c [m,hd] = p [m,n] b [n,hd] */
-static void down(hand h, int64_t m, int64_t n, int64_t hd, const void *p, const void *b, float *c) {
-    multiply(h, (mg_gemm_shape){ .m = m, .n = hd, .k = n, .lda = n, .ldb = hd, .ldc = hd }, p, b, false, c);
+static void down(hand h, int64_t m, int64_t n, int64_t hd, operand p, operand b, float *c, int64_t ldc) {
+    multiply(h, (mg_gemm_shape){ .m = m, .n = hd, .k = n, .lda = p.ld, .ldb = b.ld, .ldc = ldc }, p.at, b.at, false, c);
 }
 
 /* c [n,hd] += p [m,n]^T b [m,hd] */
-static void gather(hand h, int64_t m, int64_t n, int64_t hd, const void *p, const void *b, float *c) {
-    multiply(h, (mg_gemm_shape){ .m = n, .n = hd, .k = m, .ta = true, .lda = n, .ldb = hd, .ldc = hd }, p, b, true, c);
+static void gather(hand h, int64_t m, int64_t n, int64_t hd, operand p, operand b, float *c, int64_t ldc) {
+    multiply(h, (mg_gemm_shape){ .m = n, .n = hd, .k = m, .ta = true, .lda = p.ld, .ldb = b.ld, .ldc = ldc }, p.at, b.at,
+             true, c);
 }
 
-/* Which keys block u sees: from `first`, `n` rounded up; its own number of rows rounded up. */
-typedef struct { int64_t first, n, m; } view;
+/* Block u sees n keys from `first` on and has m rows, both rounded up in bf16; its scores are `ld` numbers a row. */
+typedef struct { int64_t first, n, m, ld; } view;
 
 static view view_of(const job *j, span u) {
-    view v = { .first = first_key(u, 0, j->s.window) / UNIT * UNIT, .m = mg_cpu_up(u.n_q, UNIT) };
-    v.n = mg_cpu_up(end_key(u, u.n_q - 1, &j->s) - v.first, UNIT);
+    view v = { .first = first_key(u, 0, j->s.window) / UNIT * UNIT };
+    v.n = end_key(u, u.n_q - 1, &j->s) - v.first;
+    v.ld = mg_cpu_up(v.n, UNIT);
+    v.m = j->bf16 ? mg_cpu_up(u.n_q, UNIT) : u.n_q;
+    if (j->bf16) v.n = v.ld;
     return v;
 }
 
-/* Copy keys first..end-1 of a key head to row 0 of r->k and r->v. */
-static void load_keys(const job *j, const room *r, span u, int64_t first, int64_t end, int64_t kv) {
-    const mg_cpu_loops *l = mg_cpu_loops_now();
-    int64_t hd = j->s.hd, rows = end - first, up = mg_cpu_up(rows, UNIT);
-    l->pack(r->k, mg_cpu_at(j->k, u.k + first) + kv * hd, rows, up, hd, j->k.cols, j->bf16);
-    l->pack(r->v, mg_cpu_at(j->v, u.k + first) + kv * hd, rows, up, hd, j->v.cols, j->bf16);
+/* Keys first..end-1 of a key head: row 0 of r->k and r->v. */
+static void load_keys(const job *j, room *r, span u, int64_t first, int64_t end, int64_t kv) {
+    int64_t rows = end - first, up = mg_cpu_up(rows, UNIT), col = kv * j->s.hd;
+    r->k = operand_of(j, j->k, u.k + first, rows, up, col, r->k16);
+    r->v = operand_of(j, j->v, u.k + first, rows, up, col, r->v16);
 }
 
 /* ---- forward ---- */
@@ -236,15 +280,14 @@ static void block_forward(const job *j, const room *r, span u, int64_t base, int
     view    w = view_of(j, u);
     hand    h = { thread, j->bf16 };
     float   part[BLOCK];
-    l->pack(r->q, mg_cpu_at(j->q, u.q) + head * hd, u.n_q, w.m, hd, j->q.cols, j->bf16);
-    across(h, w.m, w.n, hd, r->q, row_of(j, r->k, w.first - base, hd), r->z);
-    for (int64_t i = 0; i < w.m; i++) {
-        uint16_t *p16 = j->bf16 ? (uint16_t *)r->p + i * w.n : NULL;
-        if (i >= u.n_q) continue; /* rows of zeros: what they give is not read */
-        part[i] = l->softmax(r->z + i * w.n, p16, w.n, first_key(u, i, j->s.window) - w.first, end_key(u, i, &j->s) - w.first,
-                             j->s.scale, j->s.softcap, j->lse + (u.q + i) * j->s.heads + head);
+    operand q = operand_of(j, j->q, u.q, u.n_q, w.m, head * hd, r->q16);
+    across(h, w.m, w.n, hd, q, from_row(j, r->k, w.first - base), r->z, w.ld);
+    for (int64_t i = 0; i < u.n_q; i++) { /* rows below: what they give is not read */
+        uint16_t *p16 = j->bf16 ? (uint16_t *)r->p + i * w.ld : NULL;
+        part[i] = l->softmax(r->z + i * w.ld, p16, w.ld, first_key(u, i, j->s.window) - w.first,
+                             end_key(u, i, &j->s) - w.first, j->s.scale, j->s.softcap, j->lse + (u.q + i) * j->s.heads + head);
     }
-    down(h, w.m, w.n, hd, r->p, row_of(j, r->v, w.first - base, hd), r->y);
+    down(h, w.m, w.n, hd, (operand){ r->p, w.ld }, from_row(j, r->v, w.first - base), r->y, hd);
     for (int64_t i = 0; i < u.n_q; i++)
         l->add(mg_cpu_at(j->y, u.q + i) + head * hd, r->y + i * hd, part[i], false, hd);
 }
@@ -276,62 +319,91 @@ void mg_cpu_attention(mg_attention_args a, bool bf16) {
 
 /* Rows of p and ds below the block's own enter the products over its rows, as zeros. */
 static void clear_below(const job *j, const room *r, span u, view w) {
-    size_t bytes = (size_t)((w.m - u.n_q) * w.n) * (j->bf16 ? sizeof(uint16_t) : sizeof(float));
-    memset(row_of(j, r->p, u.n_q, w.n), 0, bytes);
-    memset(row_of(j, r->ds, u.n_q, w.n), 0, bytes);
+    size_t bytes = (size_t)((w.m - u.n_q) * w.ld) * (j->bf16 ? sizeof(uint16_t) : sizeof(float));
+    memset(row_of(j, r->p, u.n_q, w.ld), 0, bytes);
+    memset(row_of(j, r->ds, u.n_q, w.ld), 0, bytes);
 }
 
-static void block_back(const job *j, const room *r, span u, int head, int thread) {
-    const mg_cpu_loops *l = mg_cpu_loops_now();
+/* Where an item adds: dk and dv [keys of the sequence, hd], NULL: not wanted */
+typedef struct { float *dk, *dv; int64_t ld; } sums;
+
+static void write_dq(const job *j, const room *r, span u, view w, int64_t col, hand h) {
+    int64_t hd = j->s.hd;
+    operand ds = { r->ds, w.ld }, k = from_row(j, r->k, w.first);
+    float  *dq = mg_cpu_at(j->dq, u.q) + col;
+    bool    fits = w.m == u.n_q; /* else the rows below are another's */
+    down(h, w.m, w.n, hd, ds, k, fits ? dq : r->y, fits ? j->dq.cols : hd);
+    for (int64_t i = 0; !fits && i < u.n_q; i++) memcpy(dq + i * j->dq.cols, r->y + i * hd, (size_t)hd * sizeof(float));
+}
+
+static void block_back(const job *j, const room *r, span u, int head, sums to, int thread) {
     int64_t hd = j->s.hd, col = head * hd;
     view    w = view_of(j, u);
     hand    h = { thread, j->bf16 };
-    l->pack(r->q, mg_cpu_at(j->q, u.q) + col, u.n_q, w.m, hd, j->q.cols, j->bf16);
-    l->pack(r->dy, mg_cpu_at(j->dy, u.q) + col, u.n_q, w.m, hd, j->dy.cols, j->bf16);
-    across(h, w.m, w.n, hd, r->q, row_of(j, r->k, w.first, hd), r->z);
-    across(h, w.m, w.n, hd, r->dy, row_of(j, r->v, w.first, hd), r->dp);
+    operand q = operand_of(j, j->q, u.q, u.n_q, w.m, col, r->q16), p = { r->p, w.ld }, ds = { r->ds, w.ld };
+    operand dy = operand_of(j, j->dy, u.q, u.n_q, w.m, col, r->dy16);
+    across(h, w.m, w.n, hd, q, from_row(j, r->k, w.first), r->z, w.ld);
+    across(h, w.m, w.n, hd, dy, from_row(j, r->v, w.first), r->dp, w.ld);
     for (int64_t i = 0; i < u.n_q; i++)
-        l->softmax_back(r->z + i * w.n, r->dp + i * w.n, j->bf16 ? (uint16_t *)r->p + i * w.n : NULL,
-                        j->bf16 ? (uint16_t *)r->ds + i * w.n : NULL, w.n, first_key(u, i, j->s.window) - w.first,
-                        end_key(u, i, &j->s) - w.first, j->s.scale, j->s.softcap, j->lse[(u.q + i) * j->s.heads + head]);
+        mg_cpu_loops_now()->softmax_back(
+            r->z + i * w.ld, r->dp + i * w.ld, j->bf16 ? (uint16_t *)r->p + i * w.ld : NULL,
+            j->bf16 ? (uint16_t *)r->ds + i * w.ld : NULL, w.ld, first_key(u, i, j->s.window) - w.first,
+            end_key(u, i, &j->s) - w.first, j->s.scale, j->s.softcap, j->lse[(u.q + i) * j->s.heads + head]);
     clear_below(j, r, u, w);
-    if (j->dv) gather(h, w.m, w.n, hd, r->p, r->dy, r->dv + w.first * hd);
-    if (j->dk) gather(h, w.m, w.n, hd, r->ds, r->q, r->dk + w.first * hd);
-    if (!j->dq.data) return;
-    down(h, w.m, w.n, hd, r->ds, row_of(j, r->k, w.first, hd), r->y);
-    for (int64_t i = 0; i < u.n_q; i++) memcpy(mg_cpu_at(j->dq, u.q + i) + col, r->y + i * hd, (size_t)hd * sizeof(float));
+    if (to.dv) gather(h, w.m, w.n, hd, p, dy, to.dv + w.first * to.ld, to.ld);
+    if (to.dk) gather(h, w.m, w.n, hd, ds, q, to.dk + w.first * to.ld, to.ld);
+    if (j->dq.data) write_dq(j, r, u, w, col, h);
 }
 
-static void write_keys(const job *j, float *out, const float *in, span u, int64_t col) {
-    for (int64_t i = 0; out && i < u.n_k; i++)
-        memcpy(out + (u.k + i) * j->ld + col, in + i * j->s.hd, (size_t)j->s.hd * sizeof(float));
+static void clear_rows(float *to, int64_t rows, int64_t hd, int64_t ld) {
+    for (int64_t i = 0; to && i < rows; i++) memset(to + i * ld, 0, (size_t)hd * sizeof(float));
+}
+
+static void write_rows(float *to, int64_t ld, const float *from, int64_t rows, int64_t hd) {
+    for (int64_t i = 0; to && i < rows; i++) memcpy(to + i * ld, from + i * hd, (size_t)hd * sizeof(float));
+}
+
+/* The first query of part p: causal work grows with the square. */
+static int64_t part_begin(const job *j, span u, int64_t p) {
+    double  done = (double)p / j->parts, before = j->s.bidirectional ? done : sqrt(done);
+    int64_t row = (int64_t)((double)u.n_q * before + BLOCK / 2) / BLOCK * BLOCK;
+    return p == j->parts ? u.n_q : row;
 }
 
 static void back_item(void *context, int64_t begin, int64_t end, int thread) {
     const job *j = context;
     (void)end;
-    int64_t groups = j->s.heads / j->heads_of_item, group = begin % groups, head = group * j->heads_of_item;
-    span    u = j->list[begin / groups];
+    int64_t groups = j->s.heads / j->heads_of_item, group = begin % groups, head = group * j->heads_of_item, hd = j->s.hd;
+    int64_t part = begin / groups / j->spans;
+    span    u = j->list[begin / groups % j->spans];
     room    r = room_of(j, thread, u.n_k);
-    size_t  bytes = (size_t)(mg_cpu_up(u.n_k, UNIT) * j->s.hd) * sizeof(float);
+    int64_t at = u.k * j->ld + (part * groups + group) * hd;
+    bool    fits = !j->bf16 || u.n_k % UNIT == 0; /* else rows of zeros write past the sequence */
+    sums    out = { j->dk ? j->dk + at : NULL, j->dv ? j->dv + at : NULL, j->ld };
+    sums    to = fits ? out : (sums){ out.dk ? r.dk : NULL, out.dv ? r.dv : NULL, hd };
+    int64_t rows = fits ? u.n_k : mg_cpu_up(u.n_k, UNIT);
     load_keys(j, &r, u, 0, u.n_k, head / (j->s.heads / j->s.kv_heads));
-    memset(r.dk, 0, bytes);
-    memset(r.dv, 0, bytes);
+    clear_rows(to.dk, rows, hd, to.ld);
+    clear_rows(to.dv, rows, hd, to.ld);
     for (int i = 0; i < j->heads_of_item; i++)
-        for (int64_t b = 0; b < u.n_q; b += BLOCK) block_back(j, &r, part_of(u, b, BLOCK), (int)head + i, thread);
-    write_keys(j, j->dk, r.dk, u, group * j->s.hd);
-    write_keys(j, j->dv, r.dv, u, group * j->s.hd);
+        for (int64_t b = part_begin(j, u, part); b < part_begin(j, u, part + 1); b += BLOCK)
+            block_back(j, &r, part_of(u, b, BLOCK), (int)head + i, to, thread);
+    if (fits) return;
+    write_rows(out.dk, out.ld, r.dk, u.n_k, hd);
+    write_rows(out.dv, out.ld, r.dv, u.n_k, hd);
 }
 
-/* dk and dv of a key head = sums over its query heads, in their order */
+/* dk and dv of a key head = sums over the parts and its query heads, in their order */
 typedef struct { const job *j; float *out; const float *in; int64_t cols; } fold;
 
 static void fold_span(const fold *f, span u, int64_t begin, int64_t end) {
-    int64_t hd = f->j->s.hd, each = f->j->s.heads / f->j->s.kv_heads;
+    int64_t hd = f->j->s.hd, heads = f->j->s.heads, each = heads / f->j->s.kv_heads;
     for (int64_t r = mg_cpu_max(begin, u.k); r < mg_cpu_min(end, u.k + u.n_k); r++)
-        for (int64_t c = 0; c < f->j->s.heads; c++)
-            mg_cpu_loops_now()->add(f->out + r * f->cols + c / each * hd, f->in + r * f->j->ld + c * hd, 1, c % each != 0,
-                                    hd);
+        for (int64_t i = 0; i < f->j->parts * heads; i++) {
+            int64_t head = i % heads;
+            mg_cpu_loops_now()->add(f->out + r * f->cols + head / each * hd, f->in + r * f->j->ld + i * hd, 1,
+                                    i >= heads || head % each != 0, hd);
+        }
 }
 
 static void fold_range(void *context, int64_t begin, int64_t end, int thread) {
@@ -352,11 +424,11 @@ void mg_cpu_attention_back(mg_attention_back_args a, bool bf16) {
     job    j = { .s = a.s, .q = a.q, .k = a.k, .v = a.v, .dy = a.dy, .dq = a.dq, .lse = lse.out, .bf16 = bf16,
                  .back = true };
     share_out(&j, a.q.rows, a.work);
-    bool apart = j.heads_of_item == 1 && a.s.heads > a.s.kv_heads;
-    j.ld = apart ? a.s.heads * a.s.hd : a.k.cols;
+    bool apart = j.heads_of_item == 1 && (a.s.heads > a.s.kv_heads || j.parts > 1);
+    j.ld = apart ? (int64_t)j.parts * a.s.heads * a.s.hd : a.k.cols;
     j.dk = a.dk.data ? apart ? buffers : a.dk.data : NULL;
     j.dv = a.dv.data ? apart ? buffers + own / sizeof(float) : a.dv.data : NULL;
-    mg_parallel_items(j.spans * (a.s.heads / j.heads_of_item), back_item, &j);
+    mg_parallel_items(j.parts * j.spans * (a.s.heads / j.heads_of_item), back_item, &j);
     if (!apart) return;
     fold_heads(&j, a.dk, j.dk, key_rows(&a.s, a.q.rows));
     fold_heads(&j, a.dv, j.dv, key_rows(&a.s, a.q.rows));

@@ -94,6 +94,9 @@ static inline floats look_up(floats table, __m128i code) {
     return _mm512_permutexvar_ps(_mm512_cvtepu8_epi32(code), table);
 }
 
+/* Is a look-up shorter than converting, scaling and adding? */
+enum { SHORT_LOOK_UP = 1 };
+
 /* Byte i of the result is 16 where bit i is set. */
 static inline __m256i bits_to_16(uint32_t bits) { return _mm256_maskz_set1_epi8(bits, 16); }
 
@@ -145,6 +148,7 @@ static inline __m256i to_bf16(floats x) {
 }
 
 /* A register holds half a table; bit 3 of the code chooses. */
+enum { SHORT_LOOK_UP = 0 };
 static inline __m256 look_up_8(floats table, __m128i code) {
     __m256i i = _mm256_cvtepu8_epi32(code);
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.a, i), _mm256_permutevar8x32_ps(table.b, i),
@@ -244,13 +248,24 @@ static inline void put_nibbles(void *out, int64_t at, __m256i code, floats table
 /* ---- blocks of 32 ---- */
 
 static inline void q4_0_block(void *out, int64_t at, const block_q4_0 *b, bool half) {
-    floats table = times(fill(half_float(b->d)), minus(counting(), fill(8)));
-    put_nibbles(out, at, split_nibbles(load16(b->q)), table, half);
+    float   d = half_float(b->d);
+    __m256i q = split_nibbles(load16(b->q));
+    if (half || SHORT_LOOK_UP)
+        put_nibbles(out, at, q, times(fill(d), minus(counting(), fill(8))), half);
+    else
+        put_scaled(out, at, _mm256_sub_epi8(q, _mm256_set1_epi8(8)), d, false);
+}
+
+/* scale code + min of 32 codes of 0..15 */
+static inline void put_line(void *out, int64_t at, __m256i q, float scale, float min, bool half) {
+    if (half || SHORT_LOOK_UP)
+        put_nibbles(out, at, q, plus(times(fill(scale), counting()), fill(min)), half);
+    else
+        put_raised(out, at, q, scale, min, false);
 }
 
 static inline void q4_1_block(void *out, int64_t at, const block_q4_1 *b, bool half) {
-    floats table = plus(times(fill(half_float(b->d)), counting()), fill(half_float(b->m)));
-    put_nibbles(out, at, split_nibbles(load16(b->q)), table, half);
+    put_line(out, at, split_nibbles(load16(b->q)), half_float(b->d), half_float(b->m), half);
 }
 
 static inline void q5_0_block(void *out, int64_t at, const block_q5_0 *b, bool half) {
@@ -317,8 +332,8 @@ static inline void q4_k_block(void *out, int64_t at, const block_q4_k *b, bool h
     scales_k4(scale, b->scale, b->d, b->m);
 #pragma GCC unroll 8
     for (int sub = 0; sub < 8; sub++) {
-        floats table = minus(times(fill(scale[sub]), counting()), fill(scale[sub + 8]));
-        put_nibbles(out, at + 32 * sub, right(load32(b->q + 32 * (sub / 2)), sub % 2 * 4, 15), table, half);
+        __m256i q = right(load32(b->q + 32 * (sub / 2)), sub % 2 * 4, 15);
+        put_line(out, at + 32 * sub, q, scale[sub], -scale[sub + 8], half);
     }
 }
 

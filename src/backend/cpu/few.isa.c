@@ -8,70 +8,81 @@
 
 #include <string.h>
 
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wpsabi" /* vectors wider than the registers stay inside this file */
-#endif
-
+/* Sixteen lanes are a register, two or four of them.  (Vectors wider than the registers would say the same, but
+ * GCC keeps those in memory: a fifth of the speed.)  SIDE outputs are done side by side with up to ROWS rows, ALONE
+ * with one row: their sums fill the registers. */
 enum { LANES = 16 };
-typedef float vec __attribute__((vector_size(64)));
-typedef float vec_any __attribute__((vector_size(64), aligned(4), may_alias));
-typedef float vec8 __attribute__((vector_size(32)));
-typedef float vec4 __attribute__((vector_size(16)));
+#if defined(__AVX512F__)
+enum { WIDTH = 16, SIDE = 4, ROWS = 4, ALONE = 8 };
+#elif defined(__AVX2__)
+enum { WIDTH = 8, SIDE = 2, ROWS = 3, ALONE = 4 };
+#else
+enum { WIDTH = 4, SIDE = 1, ROWS = 2, ALONE = 2 };
+#endif
+enum { PARTS = LANES / WIDTH };
+typedef float vec __attribute__((vector_size(4 * WIDTH)));
+typedef float vec_any __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
 #define INLINE static inline __attribute__((always_inline))
 
+/* Lanes 8 apart, 4 apart, 2 apart, 1 apart. */
 INLINE float fold(const vec *p) {
-    vec  v = *p;
+    typedef float vec4 __attribute__((vector_size(16)));
+#if defined(__AVX512F__)
+    typedef float vec8 __attribute__((vector_size(32)));
+    vec  v = p[0];
     vec8 a = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
              __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+#elif defined(__AVX2__)
+    vec a = p[0] + p[1];
+#endif
+#if defined(__AVX2__)
     vec4 b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+#else
+    vec4 b = (p[0] + p[2]) + (p[1] + p[3]);
+#endif
     return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
-INLINE vec load_part(const float *p, int64_t n) {
-    vec v = { 0 };
-    memcpy(&v, p, (size_t)n * sizeof *p);
-    return v;
-}
+INLINE vec load(const float *p) { return *(const vec_any *)p; }
 
 /* outputs o..o+R-1 of rows t..t+T-1; R and T are constants where this is expanded */
 INLINE void tile(int R, int T, float *y, int64_t ldy, const float *x, int64_t ldx, const float *w, int64_t ldw,
                  int64_t k, float alpha, bool accumulate) {
-    vec     sum[8][4];
+    vec     sum[ALONE][ROWS][PARTS];
     int64_t whole = k & ~(int64_t)(LANES - 1);
     for (int r = 0; r < R; r++)
-        for (int t = 0; t < T; t++) sum[r][t] = (vec){ 0 };
-    for (int64_t i = 0; i < whole; i += LANES) {
-        vec part[4];
-        for (int t = 0; t < T; t++) part[t] = *(const vec_any *)(x + t * ldx + i);
-        for (int r = 0; r < R; r++) {
-            vec v = *(const vec_any *)(w + r * ldw + i);
-            for (int t = 0; t < T; t++) sum[r][t] += v * part[t];
+        for (int t = 0; t < T; t++)
+            for (int l = 0; l < PARTS; l++) sum[r][t][l] = (vec){ 0 };
+    for (int64_t i = 0; i < whole; i += LANES)
+        for (int l = 0; l < PARTS; l++) {
+            vec part[ROWS];
+            for (int t = 0; t < T; t++) part[t] = load(x + t * ldx + i + l * WIDTH);
+            for (int r = 0; r < R; r++) {
+                vec v = load(w + r * ldw + i + l * WIDTH);
+                for (int t = 0; t < T; t++) sum[r][t][l] += v * part[t];
+            }
         }
-    }
-    if (whole < k)
-        for (int r = 0; r < R; r++)
-            for (int t = 0; t < T; t++)
-                sum[r][t] += load_part(w + r * ldw + whole, k - whole) * load_part(x + t * ldx + whole, k - whole);
+    for (int r = 0; r < R && whole < k; r++)
+        for (int t = 0; t < T; t++) {
+            float a[LANES] = { 0 }, b[LANES] = { 0 };
+            memcpy(a, w + r * ldw + whole, (size_t)(k - whole) * sizeof *a);
+            memcpy(b, x + t * ldx + whole, (size_t)(k - whole) * sizeof *b);
+            for (int l = 0; l < PARTS; l++) sum[r][t][l] += load(a + l * WIDTH) * load(b + l * WIDTH);
+        }
     for (int t = 0; t < T; t++)
         for (int r = 0; r < R; r++) {
-            float *out = y + t * ldy + r, s = alpha * fold(&sum[r][t]);
+            float *out = y + t * ldy + r, s = alpha * fold(sum[r][t]);
             *out = accumulate ? *out + s : s;
         }
 }
 
-#if defined(__AVX512F__)
-enum { SIDE = 4, ALONE = 8 }; /* outputs side by side with four rows, and with one */
-#else
-enum { SIDE = 2, ALONE = 4 };
-#endif
-
 INLINE void some_outputs(int R, float *y, int64_t ldy, const float *x, int64_t ldx, int64_t rows, const float *w,
                          int64_t ldw, int64_t k, float alpha, bool accumulate) {
     int64_t t = 0;
-    for (; R <= SIDE && t + 4 <= rows; t += 4)
-        tile(R, 4, y + t * ldy, ldy, x + t * ldx, ldx, w, ldw, k, alpha, accumulate);
-    for (; R <= SIDE && t + 2 <= rows; t += 2)
+    for (; R <= SIDE && t + ROWS <= rows; t += ROWS)
+        tile(R, ROWS, y + t * ldy, ldy, x + t * ldx, ldx, w, ldw, k, alpha, accumulate);
+    for (; R <= SIDE && ROWS > 2 && t + 2 <= rows; t += 2)
         tile(R, 2, y + t * ldy, ldy, x + t * ldx, ldx, w, ldw, k, alpha, accumulate);
     for (; t < rows; t++) tile(R, 1, y + t * ldy, ldy, x + t * ldx, ldx, w, ldw, k, alpha, accumulate);
 }
@@ -87,11 +98,11 @@ void MG_LOOP(few_rows)(float *y, int64_t ldy, const float *x, int64_t ldx, int64
 }
 
 INLINE void mix_columns(int V, float *y, const float *p, const float *v, int64_t rows, int64_t ld) {
-    vec sum[4];
-    for (int c = 0; c < V; c++) sum[c] = (vec){ 0 };
+    vec sum[4 * PARTS];
+    for (int c = 0; c < V * PARTS; c++) sum[c] = (vec){ 0 };
     for (int64_t j = 0; j < rows; j++)
-        for (int c = 0; c < V; c++) sum[c] += p[j] * *(const vec_any *)(v + j * ld + c * LANES);
-    for (int c = 0; c < V; c++) *(vec_any *)(y + c * LANES) = sum[c];
+        for (int c = 0; c < V * PARTS; c++) sum[c] += p[j] * load(v + j * ld + c * WIDTH);
+    for (int c = 0; c < V * PARTS; c++) *(vec_any *)(y + c * WIDTH) = sum[c];
 }
 
 void MG_LOOP(mix)(float *y, const float *p, const float *v, int64_t rows, int64_t ld, int64_t cols) {

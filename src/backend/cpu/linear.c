@@ -46,7 +46,11 @@ static int64_t column_unit(mg_mat w) {
 
 /* ---- y = x w^T ---- */
 
-typedef struct { mg_linear_args a; const uint16_t *x16; } linear_job;
+typedef struct {
+    mg_linear_args  a;
+    const uint16_t *x16;
+    int64_t         rows, cols; /* of a block of w */
+} linear_job;
 
 /* Columns of a block: long rows would leave too few of them for a product that keeps its speed. */
 static int64_t block_cols(mg_mat w, bool bf16) {
@@ -55,28 +59,27 @@ static int64_t block_cols(mg_mat w, bool bf16) {
     return (units + parts - 1) / parts * unit;
 }
 
-static void linear_range(void *context, int64_t begin, int64_t end, int thread) {
+/* A block of rows of w.  Blocks are of one size, a multiple of the threads in number, and taken one by one: a thread
+ * that the system interrupts keeps the others waiting for a block and not for its half. */
+static void linear_item(void *context, int64_t begin, int64_t end, int thread) {
     const linear_job *job = context;
     const mg_linear_args *a = &job->a;
+    (void)end;
     bool    bf16 = job->x16 != NULL;
-    int64_t n = a->x.rows, i = a->w.cols, o = a->w.rows, ld, wide = block_cols(a->w, bf16);
-    int64_t step = block_rows(end - begin, wide, bf16 ? 2 : 4, MG_CPU_BLOCK_BYTES, 16);
+    int64_t n = a->x.rows, i = a->w.cols, o = a->w.rows, ld, row = begin * job->rows, rows = mg_cpu_min(job->rows, o - row);
     void   *room = mg_cpu_scratch(thread);
-    for (int64_t row = begin; row < end; row += step) {
-        int64_t rows = mg_cpu_min(step, end - row);
-        float  *y = mg_cpu_at(a->y, 0) + row;
-        for (int64_t col = 0; col < i; col += wide) {
-            int64_t       cols = mg_cpu_min(wide, i - col);
-            const void   *block = mg_cpu_block(a->w, (mg_cpu_part){ row, rows, col, cols }, room, bf16, true, &ld);
-            bool          add = a->accumulate || col;
-            mg_gemm_shape s = { .m = n, .n = rows, .k = cols, .tb = true, .lda = i, .ldb = ld, .ldc = o };
-            if (bf16)
-                mg_gemm_bf16(thread, s, job->x16 + col, block, add, y);
-            else
-                mg_gemm_f32(thread, s, 1, mg_cpu_at(a->x, 0) + col, block, add ? 1.0f : 0.0f, y);
-        }
-        if (a->bias.data) mg_cpu_loops_now()->add_row(y, mg_cpu_at(a->bias, 0) + row, n, rows, o);
+    float  *y = mg_cpu_at(a->y, 0) + row;
+    for (int64_t col = 0; col < i; col += job->cols) {
+        int64_t       cols = mg_cpu_min(job->cols, i - col);
+        const void   *block = mg_cpu_block(a->w, (mg_cpu_part){ row, rows, col, cols }, room, bf16, true, &ld);
+        bool          add = a->accumulate || col;
+        mg_gemm_shape s = { .m = n, .n = rows, .k = cols, .tb = true, .lda = i, .ldb = ld, .ldc = o };
+        if (bf16)
+            mg_gemm_bf16(thread, s, job->x16 + col, block, add, y);
+        else
+            mg_gemm_f32(thread, s, 1, mg_cpu_at(a->x, 0) + col, block, add ? 1.0f : 0.0f, y);
     }
+    if (a->bias.data) mg_cpu_loops_now()->add_row(y, mg_cpu_at(a->bias, 0) + row, n, rows, o);
 }
 
 /* Blocks small enough for L1: each weight is used once or a few times. */
@@ -103,7 +106,10 @@ void mg_cpu_linear(mg_linear_args a, bool bf16) {
         return;
     }
     if (bf16) job.x16 = rounded(a.x, a.work);
-    mg_parallel(a.w.rows, 16, linear_range, &job);
+    int64_t share = mg_cpu_up((a.w.rows + mg_threads() - 1) / mg_threads(), 16);
+    job.cols = block_cols(a.w, bf16);
+    job.rows = block_rows(share, job.cols, bf16 ? 2 : 4, MG_CPU_BLOCK_BYTES, 16);
+    mg_parallel_items((a.w.rows + job.rows - 1) / job.rows, linear_item, &job);
 }
 
 /* ---- dx = dy w ---- */
@@ -189,7 +195,7 @@ static void round_panel(void *room, mg_mat x, bool transposed, int64_t i, int64_
                         int64_t *ld) {
     const float *from = mg_cpu_at(x, transposed ? j : i) + (transposed ? i : j);
     *ld = transposed ? rows : cols;
-    mg_cpu_loops_now()->pack(room, from, transposed ? cols : rows, transposed ? cols : rows, *ld, x.cols, true);
+    mg_cpu_loops_now()->pack(room, from, transposed ? cols : rows, transposed ? cols : rows, *ld, x.cols);
 }
 
 /* Rows begin..end-1 or columns begin..end-1 of c.  Each thread rounds all of the other matrix: a hundredth of

@@ -26,7 +26,11 @@ typedef struct {
     bool     started;    /* acc holds numbers */
 } part;
 
-typedef struct {
+typedef struct job job;
+typedef struct tile tile;
+typedef void (*use_fn)(job *j, part *p, const tile *t, int64_t first, int64_t rows, int thread);
+
+struct job {
     const mg_logprob_args      *fwd;
     const mg_logprob_back_args *back;
     mg_mat         h, w;
@@ -37,8 +41,9 @@ typedef struct {
     float         *z_target; /* [rows] */
     float         *h32;      /* [rows, D] gathered */
     uint16_t      *h16;
+    use_fn         use; /* of a tile's logits, which stand in z; it leaves what is collected */
     part           part[MG_CPU_THREADS_MAX];
-} job;
+};
 
 /* ---- memory ---- */
 
@@ -99,12 +104,12 @@ static void begin_chunk(job *j) {
 
 /* ---- a tile: rows v.. of the head ---- */
 
-typedef struct {
+struct tile {
     int64_t     v, n, ld; /* its rows, their distance */
     const void *w;
     float      *z;   /* [ROWS, n] */
     uint16_t   *z16; /* the same in bf16 */
-} tile;
+};
 
 static int64_t tile_rows(const job *j) {
     int64_t rows = MG_CPU_BLOCK_BYTES / (j->w.cols * (j->bf16 ? 2 : 4)) / 32 * 32; /* whole vectors of bf16 */
@@ -141,6 +146,39 @@ static void collect(int thread, const job *j, const tile *t, float *acc, int64_t
         mg_gemm_f32(thread, s, 1, t->z, t->w, started ? 1.0f : 0.0f, acc);
 }
 
+/* All rows meet all tiles of the thread's part of the vocabulary: their logits, what `use` makes of them, its
+ * product with the tile. */
+static void walk(void *context, int64_t begin, int64_t end, int thread) {
+    job    *j = context;
+    part   *p = &j->part[thread];
+    int64_t step = tile_rows(j);
+    for (int64_t v = begin; v < end; v += step) {
+        tile t = tile_at(j, v, mg_cpu_min(step, end - v), mg_cpu_scratch(thread));
+        for (int64_t first = 0; first < j->rows; first += ROWS) {
+            int64_t rows = mg_cpu_min(ROWS, j->rows - first);
+            logits(thread, j, &t, first, rows);
+            j->use(j, p, &t, first, rows, thread);
+            if (j->want_acc) collect(thread, j, &t, p->acc + first * j->w.cols, rows, p->started);
+        }
+        p->started = true;
+    }
+}
+
+/* `finish` ends a chunk: its items are rows, or with `by_columns` columns of h. */
+static void walk_chunks(job *j, const int32_t *row, const int32_t *target, int64_t n, void *work, mg_range_fn finish,
+                        bool by_columns) {
+    int64_t chunk = chunk_rows(n, j->w.cols);
+    if (n) lay_out(j, work, chunk);
+    for (int64_t first = 0; first < n; first += chunk) {
+        j->rows = mg_cpu_min(chunk, n - first);
+        j->row = row + first;
+        j->target = target + first;
+        begin_chunk(j);
+        mg_parallel(j->w.rows, 64, walk, j);
+        if (finish) mg_parallel(by_columns ? j->w.cols : j->rows, by_columns ? 64 : 8, finish, j);
+    }
+}
+
 static float slope_of(float z, float cap) { return cap > 0 ? 1 - z / cap * (z / cap) : 1; }
 
 /* ---- forward ---- */
@@ -167,20 +205,9 @@ static void meet(const job *j, part *p, const tile *t, int64_t i, float *z, uint
     p->sum[i] += l->exp_sum(z, j->want_acc && j->bf16 ? z16 : NULL, z, t->n, p->most[i], j->want_acc ? j->cap : 0);
 }
 
-static void forward_range(void *context, int64_t begin, int64_t end, int thread) {
-    job    *j = context;
-    part   *p = &j->part[thread];
-    int64_t step = tile_rows(j);
-    for (int64_t v = begin; v < end; v += step) {
-        tile t = tile_at(j, v, mg_cpu_min(step, end - v), mg_cpu_scratch(thread));
-        for (int64_t first = 0; first < j->rows; first += ROWS) {
-            int64_t rows = mg_cpu_min(ROWS, j->rows - first);
-            logits(thread, j, &t, first, rows);
-            for (int64_t i = 0; i < rows; i++) meet(j, p, &t, first + i, t.z + i * t.n, t.z16 + i * t.n);
-            if (j->want_acc) collect(thread, j, &t, p->acc + first * j->w.cols, rows, p->started);
-        }
-        p->started = true;
-    }
+static void meet_rows(job *j, part *p, const tile *t, int64_t first, int64_t rows, int thread) {
+    (void)thread;
+    for (int64_t i = 0; i < rows; i++) meet(j, p, t, first + i, t->z + i * t->n, t->z16 + i * t->n);
 }
 
 /* dh of row i: the target's row of the head less the mean over the vocabulary */
@@ -218,35 +245,12 @@ static void finish_range(void *context, int64_t begin, int64_t end, int thread) 
 
 void mg_cpu_logprob(mg_logprob_args a, bool bf16) {
     MG_ASSERT_EQ(a.h.cols, a.w.cols);
-    job     j = { .fwd = &a, .h = a.h, .w = a.w, .cap = a.softcap, .bf16 = bf16, .want_acc = a.dh.data != NULL };
-    int64_t chunk = chunk_rows(a.n, a.w.cols);
-    if (a.n) lay_out(&j, a.work, chunk);
-    for (int64_t first = 0; first < a.n; first += chunk) {
-        j.rows = mg_cpu_min(chunk, a.n - first);
-        j.row = a.row + first;
-        j.target = a.target + first;
-        begin_chunk(&j);
-        mg_parallel(a.w.rows, 64, forward_range, &j);
-        mg_parallel(j.rows, 8, finish_range, &j);
-    }
+    job j = { .fwd = &a, .h = a.h, .w = a.w, .cap = a.softcap, .bf16 = bf16, .want_acc = a.dh.data != NULL,
+              .use = meet_rows };
+    walk_chunks(&j, a.row, a.target, a.n, a.work, finish_range, false);
 }
 
 /* ---- backward, when the head trains: tiles are made again ---- */
-
-/* z becomes g = dlogp (1[v = target] - p) f' */
-static void slopes(const job *j, const tile *t, int64_t first, int64_t rows) {
-    const mg_cpu_loops *l = mg_cpu_loops_now();
-    int64_t done = j->row - j->back->row;
-    for (int64_t i = 0; i < rows; i++) {
-        float  *z = t->z + i * t->n, dlogp = ((const float *)j->back->dlogp)[done + first + i];
-        int64_t target = j->target[first + i] - t->v;
-        bool    here = target >= 0 && target < t->n;
-        float   own = here ? dlogp * slope_of(z[target], j->cap) : 0;
-        l->logit_slopes(z, z, t->n, ((const float *)j->back->lse)[done + first + i], dlogp, j->cap);
-        if (here) z[target] += own;
-    }
-    if (j->bf16) l->to_bf16(t->z16, t->z, rows * t->n);
-}
 
 static void add_dw(int thread, const job *j, const tile *t, int64_t first, int64_t rows) {
     int64_t       d = j->w.cols;
@@ -258,21 +262,21 @@ static void add_dw(int thread, const job *j, const tile *t, int64_t first, int64
         mg_gemm_f32(thread, s, 1, t->z, j->h32 + first * d, 1, dw);
 }
 
-static void back_range(void *context, int64_t begin, int64_t end, int thread) {
-    job    *j = context;
-    part   *p = &j->part[thread];
-    int64_t step = tile_rows(j);
-    for (int64_t v = begin; v < end; v += step) {
-        tile t = tile_at(j, v, mg_cpu_min(step, end - v), mg_cpu_scratch(thread));
-        for (int64_t first = 0; first < j->rows; first += ROWS) {
-            int64_t rows = mg_cpu_min(ROWS, j->rows - first);
-            logits(thread, j, &t, first, rows);
-            slopes(j, &t, first, rows);
-            if (j->back->dw.data) add_dw(thread, j, &t, first, rows);
-            if (j->want_acc) collect(thread, j, &t, p->acc + first * j->w.cols, rows, p->started);
-        }
-        p->started = true;
+/* z becomes g = dlogp (1[v = target] - p) f'; dw += g^T h */
+static void slopes(job *j, part *p, const tile *t, int64_t first, int64_t rows, int thread) {
+    const mg_cpu_loops *l = mg_cpu_loops_now();
+    int64_t done = j->row - j->back->row;
+    (void)p;
+    for (int64_t i = 0; i < rows; i++) {
+        float  *z = t->z + i * t->n, dlogp = ((const float *)j->back->dlogp)[done + first + i];
+        int64_t target = j->target[first + i] - t->v;
+        bool    here = target >= 0 && target < t->n;
+        float   own = here ? dlogp * slope_of(z[target], j->cap) : 0;
+        l->logit_slopes(z, z, t->n, ((const float *)j->back->lse)[done + first + i], dlogp, j->cap);
+        if (here) z[target] += own;
     }
+    if (j->bf16) l->to_bf16(t->z16, t->z, rows * t->n);
+    if (j->back->dw.data) add_dw(thread, j, t, first, rows);
 }
 
 /* Split by columns: a row that occurs twice adds in its order. */
@@ -299,15 +303,7 @@ void mg_cpu_logprob_back(mg_logprob_back_args a, bool bf16) {
         if (a.dh.data) mg_parallel(a.h.cols, 64, made_range, &a);
         return;
     }
-    job     j = { .back = &a, .h = a.h, .w = a.w, .cap = a.softcap, .bf16 = bf16, .want_acc = a.dh.data != NULL };
-    int64_t chunk = chunk_rows(a.n, a.w.cols);
-    if (a.n) lay_out(&j, a.work, chunk);
-    for (int64_t first = 0; first < a.n; first += chunk) {
-        j.rows = mg_cpu_min(chunk, a.n - first);
-        j.row = a.row + first;
-        j.target = a.target + first;
-        begin_chunk(&j);
-        mg_parallel(a.w.rows, 64, back_range, &j);
-        if (j.want_acc) mg_parallel(a.w.cols, 64, scatter_range, &j);
-    }
+    job j = { .back = &a, .h = a.h, .w = a.w, .cap = a.softcap, .bf16 = bf16, .want_acc = a.dh.data != NULL,
+              .use = slopes };
+    walk_chunks(&j, a.row, a.target, a.n, a.work, j.want_acc ? scatter_range : NULL, true);
 }

@@ -21,18 +21,13 @@ static inline uint16_t round_bf16(float f) {
     return (uint16_t)((v.u + 0x7fffu + (v.u >> 16 & 1)) >> 16); /* the NaNs of arithmetic stay NaNs */
 }
 
-void MG_LOOP(pack)(void *out, const float *x, int64_t rows, int64_t rows_out, int64_t cols, int64_t ld, bool bf16) {
-    size_t size = bf16 ? sizeof(uint16_t) : sizeof(float);
+void MG_LOOP(pack)(uint16_t *out, const float *x, int64_t rows, int64_t rows_out, int64_t cols, int64_t ld) {
     for (int64_t r = 0; r < rows; r++, x += ld) {
-        uint16_t *half = (uint16_t *)out + r * cols;
-        if (!bf16)
-            memcpy((float *)out + r * cols, x, (size_t)cols * size);
-        else {
-            MG_VECTOR
-            for (int64_t c = 0; c < cols; c++) half[c] = round_bf16(x[c]);
-        }
+        uint16_t *row = out + r * cols;
+        MG_VECTOR
+        for (int64_t c = 0; c < cols; c++) row[c] = round_bf16(x[c]);
     }
-    memset((char *)out + (size_t)(rows * cols) * size, 0, (size_t)((rows_out - rows) * cols) * size);
+    memset(out + rows * cols, 0, (size_t)((rows_out - rows) * cols) * sizeof *out);
 }
 
 /* ---- rows of attention scores ----
