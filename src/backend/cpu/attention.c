@@ -55,7 +55,9 @@ static int64_t first_key(span u, int64_t i, int window) {
     return window > 0 ? mg_cpu_max(0, u.at + i - window + 1) : 0;
 }
 
-static int64_t end_key(span u, int64_t i, const mg_attention_shape *s) { return s->bidirectional ? u.n_k : u.at + i + 1; }
+static int64_t end_key(span u, int64_t i, const mg_attention_shape *s) {
+    return s->bidirectional ? u.n_k : u.at + i + 1;
+}
 
 /* ---- memory: a list of spans, the buffers of each thread, and in the backward pass dk and dv of each head ---- */
 
@@ -212,7 +214,7 @@ static operand from_row(const job *j, operand o, int64_t row) {
     return (operand){ (const char *)o.at + (size_t)(row * o.ld) * (j->bf16 ? sizeof(uint16_t) : sizeof(float)), o.ld };
 }
 
-/* hd columns of m from (row, col), in fp32 where they are, in bf16 copied to `copy` with zeros up to `up` rows */
+/* hd columns of m from (row, col): in fp32 where they are, in bf16 in `copy`, with zeros up to `up` rows */
 static operand operand_of(const job *j, mg_mat m, int64_t row, int64_t rows, int64_t up, int64_t col,
                           uint16_t *copy) {
     const float *from = mg_cpu_at(m, row) + col;
