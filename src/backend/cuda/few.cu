@@ -309,8 +309,8 @@ static __device__ __forceinline__ void copy_chunk(uint8_t *stage, const uint8_t 
     }
 }
 
-/* The scales of a chunk; two lanes read those of a row.  Those of the 4-bit formats lie in arrays of their own, and are read before the chunk's copy
- * is waited for; all others lie in the chunk. */
+/* The scales of a chunk; two lanes read those of a row.  Those of the 4-bit formats lie in arrays of their own, and are
+ * read before the chunk's copy is waited for; all others lie in the chunk. */
 template <class Q>
 static __device__ __forceinline__ void outer_scales(float2 *scale, const mg_nf4_side &side, int64_t first, int cols, int chunk) {
     using L = layout<Q>;
@@ -483,7 +483,8 @@ static int warps_that_fit(int table_bytes, int warp_bytes) {
         mg_cuda_check(cudaGetDevice(&device), "linear_few");
         mg_cuda_check(cudaDeviceGetAttribute(&limit, cudaDevAttrMaxSharedMemoryPerBlockOptin, device), "linear_few");
     }
-    int fit = (limit - table_bytes - (int)sizeof(float) * MOST_WARPS * ROWS * 8) / warp_bytes;
+    int of_block = (int)sizeof(float) * MOST_WARPS * ROWS * 8 + (int)sizeof(void *) * ROWS; /* not of a warp */
+    int fit = (limit - table_bytes - of_block) / warp_bytes;
     return fit < MOST_WARPS ? fit : MOST_WARPS;
 }
 
