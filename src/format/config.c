@@ -211,6 +211,8 @@ static void read_rope(reader *r, mg_config *c, const class_defaults *d) {
         }
     }
     if (!(c->rope.theta > 0) || !(c->rope_local.theta > 0)) trouble(r, "rope_theta", "positive");
+    if (!(c->rope.partial > 0 && c->rope.partial <= 1) || !(c->rope_local.partial > 0 && c->rope_local.partial <= 1))
+        trouble(r, "partial_rotary_factor", "above 0, at most 1");
     if (c->rope.original_positions <= 0) c->rope.original_positions = c->max_positions;
 }
 
