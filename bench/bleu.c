@@ -45,10 +45,10 @@ int main(int argc, char **argv) {
     double start = now();
     if (mg_scorer_open(&s, mg_metric_find(argv[1]), &settings, &err)) return fprintf(stderr, "%s\n", err.text), 1;
     size_t      width = (size_t)mg_scorer_width(&s);
-    mg_segment *segment = mg_calloc(n[0], sizeof *segment);
+    mg_scored *segment = mg_calloc(n[0], sizeof *segment);
     double     *stats = mg_calloc(n[0] * width, sizeof *stats);
     if (!segment || !stats) abort();
-    for (size_t i = 0; i < n[0]; i++) segment[i] = (mg_segment){ line[0][i], &line[1][i], 1 };
+    for (size_t i = 0; i < n[0]; i++) segment[i] = (mg_scored){ line[0][i], &line[1][i], 1 };
     if (mg_score_segments(&s, segment, n[0], stats, &err)) return fprintf(stderr, "%s\n", err.text), 1;
     for (size_t i = 0; i < n[0] * width; i++) sum[i % width] += stats[i];
     printf("%s %s: %.10f, %zu pairs, %d threads, %.3f s\n", argv[1], argv[2], mg_scorer_score(&s, sum), n[0], mg_threads(), now() - start);

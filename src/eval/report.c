@@ -21,7 +21,7 @@
 
 typedef enum {
     T_BEFORE, T_AFTER, T_EXPECTED, T_ALL, T_SETTINGS, T_CURVES, T_SUMMARY, T_CATEGORY, T_QUESTIONS, T_CORRECT_BEFORE,
-    T_CORRECT_AFTER, T_GAINED, T_LOST, T_CHANGED_ONLY, T_MODEL, T_RUN, T_DATE, T_STEP, T_YES, T_NO, T_OPEN, T_NONE, TEXTS
+    T_CORRECT_AFTER, T_GAINED, T_LOST, T_CHANGED_ONLY, T_MODEL, T_RUN, T_DATE, T_STEP, T_YES, T_NO, T_OPEN, T_NONE, T_SCORES, T_DATA, T_METRIC, T_DIFFERENCE, T_INTERVAL, T_SIGNATURE, T_ANSWER, TEXTS
 } text_id;
 
 static const char *const texts[TEXTS][2] = {
@@ -46,6 +46,13 @@ static const char *const texts[TEXTS][2] = {
     [T_YES] = { "correct", "正解" },
     [T_NO] = { "wrong", "不正解" },
     [T_OPEN] = { "not judged", "判定なし" },
+    [T_SCORES] = { "Scores", "指標" },
+    [T_DATA] = { "Test set", "テストセット" },
+    [T_METRIC] = { "Metric", "指標" },
+    [T_DIFFERENCE] = { "Difference", "差" },
+    [T_INTERVAL] = { "95% interval", "95% 区間" },
+    [T_SIGNATURE] = { "Signature", "計算条件" },
+    [T_ANSWER] = { "Answer", "答え" },
     [T_NONE] = { "(empty)", "（空）" },
 };
 
@@ -54,7 +61,7 @@ static const char style[] =
     "--bad:#a3231a;--badbg:#fdeae8;--accent:#0b5cad}"
     "@media(prefers-color-scheme:dark){:root{--bg:#16181c;--fg:#e8e8ea;--soft:#22252b;--line:#3a3f47;--good:#6fdcae;"
     "--goodbg:#12372a;--bad:#ff9d94;--badbg:#45201d;--accent:#7db9f5}}"
-    "*{box-sizing:border-box}"
+    "*{box-sizing:border-box}td.n{white-space:nowrap}.sign{font-size:.75rem;min-width:12rem;overflow-wrap:anywhere}"
     "body{margin:0 auto;padding:1rem;max-width:76rem;background:var(--bg);color:var(--fg);"
     "font:16px/1.65 system-ui,'Hiragino Sans','Noto Sans CJK JP','Yu Gothic',sans-serif}"
     "h1{font-size:1.5rem;line-height:1.3;margin:.3rem 0}h2{font-size:1.15rem;margin:2rem 0 .6rem}"
@@ -135,6 +142,24 @@ static void json_curve(mg_buf *b, const mg_report_curve *c) {
     mg_buf_str(b, "]}");
 }
 
+static void json_score(mg_buf *b, const mg_report_score *x, bool only_after, bool more) {
+    mg_buf_str(b, more ? ",\n    {\"data\": " : "\n    {\"data\": ");
+    quote(b, x->data);
+    member(b, "metric", x->metric);
+    const struct {
+        const char *key;
+        double      value;
+    } v[] = { { "after", x->after }, { "before", x->before }, { "difference", x->difference }, { "low", x->low },
+              { "high", x->high }, { "p", x->p } };
+    for (size_t i = 0; i < (only_after ? 1 : sizeof v / sizeof *v); i++) {
+        mg_buf_printf(b, ", \"%s\": ", v[i].key);
+        number(b, v[i].value);
+    }
+    mg_buf_printf(b, ", \"higher_is_better\": %s", x->lower_is_better ? "false" : "true");
+    member(b, "signature", x->signature);
+    mg_buf_char(b, '}');
+}
+
 void mg_report_json(mg_buf *b, const mg_report *r) {
     mg_buf_str(b, "{\n  \"title\": ");
     quote(b, r->title);
@@ -152,6 +177,8 @@ void mg_report_json(mg_buf *b, const mg_report *r) {
         mg_buf_str(b, i ? ",\n" : "\n");
         json_curve(b, &r->curve[i]);
     }
+    mg_buf_str(b, "\n  ],\n  \"scores\": [");
+    for (size_t i = 0; i < r->scores; i++) json_score(b, &r->score[i], r->only_after, i > 0);
     mg_buf_str(b, "\n  ],\n  \"rows\": [");
     for (size_t i = 0; i < r->rows; i++) {
         const mg_report_row *q = &r->row[i];
@@ -297,6 +324,47 @@ static void summary(const page *p) {
     mg_buf_str(p->b, "</tbody></table></div>\n");
 }
 
+static void value(const page *p, double x, const char *format) {
+    mg_buf_str(p->b, "<td class=\"n\">");
+    if (isfinite(x)) mg_buf_printf(p->b, format, x);
+    else mg_buf_str(p->b, "–");
+    mg_buf_str(p->b, "</td>");
+}
+
+static void score_row(const page *p, const mg_report_score *x) {
+    bool sure = isfinite(x->p) && x->p < 0.05, better = (x->difference > 0) != x->lower_is_better;
+    mg_buf_str(p->b, "<tr><td>");
+    escape(p, x->data);
+    mg_buf_str(p->b, "</td><td>");
+    escape(p, x->metric);
+    mg_buf_str(p->b, x->lower_is_better ? " ↓</td>" : "</td>");
+    if (!p->r->only_after) value(p, x->before, "%.2f");
+    value(p, x->after, "%.2f");
+    if (!p->r->only_after) {
+        mg_buf_printf(p->b, "<td class=\"n%s\">%+.2f</td>", sure ? better ? " up" : " down" : "", x->difference);
+        mg_buf_str(p->b, "<td class=\"n\">");
+        if (isfinite(x->low)) mg_buf_printf(p->b, "%+.2f … %+.2f", x->low, x->high);
+        mg_buf_str(p->b, "</td>");
+        value(p, x->p, "%.4f");
+    }
+    mg_buf_str(p->b, "<td class=\"sign\">");
+    escape(p, x->signature);
+    mg_buf_str(p->b, "</td></tr>\n");
+}
+
+static void scores(const page *p) {
+    if (!p->r->scores) return;
+    mg_buf_printf(p->b, "<h2>%s</h2>\n<div class=\"scroll\"><table><thead><tr><th>%s</th><th>%s</th>", t(p, T_SCORES), t(p, T_DATA),
+                  t(p, T_METRIC));
+    if (!p->r->only_after) mg_buf_printf(p->b, "<th class=\"n\">%s</th>", t(p, T_BEFORE));
+    mg_buf_printf(p->b, "<th class=\"n\">%s</th>", p->r->only_after ? t(p, T_ANSWER) : t(p, T_AFTER));
+    if (!p->r->only_after)
+        mg_buf_printf(p->b, "<th class=\"n\">%s</th><th class=\"n\">%s</th><th class=\"n\">p</th>", t(p, T_DIFFERENCE), t(p, T_INTERVAL));
+    mg_buf_printf(p->b, "<th>%s</th></tr></thead><tbody>\n", t(p, T_SIGNATURE));
+    for (size_t i = 0; i < p->r->scores; i++) score_row(p, &p->r->score[i]);
+    mg_buf_str(p->b, "</tbody></table></div>\n");
+}
+
 static void curves(const page *p) {
     bool heading = false;
     for (size_t i = 0; i < p->r->curves; i++) {
@@ -333,8 +401,8 @@ static void question(const page *p, const mg_report_row *q) {
     mg_buf_str(p->b, "</span>");
     escape(p, q->question);
     mg_buf_str(p->b, "</h3>\n<div class=\"pair\">\n");
-    answer(p, T_BEFORE, q->before, q->ok_before);
-    answer(p, T_AFTER, q->after, q->ok_after);
+    if (!p->r->only_after) answer(p, T_BEFORE, q->before, q->ok_before);
+    answer(p, p->r->only_after ? T_ANSWER : T_AFTER, q->after, q->ok_after);
     mg_buf_str(p->b, "</div>\n");
     if (q->expected && *q->expected) {
         mg_buf_printf(p->b, "<p class=\"expected\"><b>%s:</b> ", t(p, T_EXPECTED));
@@ -350,9 +418,10 @@ static void question(const page *p, const mg_report_row *q) {
 }
 
 static void questions(const page *p) {
+    if (!p->r->rows) return;
     mg_buf_printf(p->b, "<h2>%s · %s</h2>\n<div class=\"filter\" hidden>\n"
                         "<button type=\"button\" data-category=\"\" aria-pressed=\"true\">%s</button>\n",
-                  t(p, T_BEFORE), t(p, T_AFTER), t(p, T_ALL));
+                  t(p, p->r->only_after ? T_QUESTIONS : T_BEFORE), t(p, p->r->only_after ? T_ANSWER : T_AFTER), t(p, T_ALL));
     for (size_t i = 0; i < p->r->rows; i++)
         if (first_of_category(p->r, i) && p->r->row[i].category && *p->r->row[i].category) {
             mg_buf_str(p->b, "<button type=\"button\" aria-pressed=\"false\" data-category=\"");
@@ -381,7 +450,8 @@ static void settings(const page *p) {
 void mg_report_html(mg_buf *b, const mg_report *r, const char *lang) {
     page p = { b, r, !strcmp(lang, "ja") };
     head(&p);
-    summary(&p);
+    if (r->rows && !r->only_after) summary(&p);
+    scores(&p);
     curves(&p);
     questions(&p);
     settings(&p);

@@ -27,6 +27,12 @@ typedef struct mg_report_curve {
     size_t        n;
 } mg_report_curve;
 
+typedef struct mg_report_score { /* a line of the table of scores; numbers that are not finite are shown as a dash */
+    const char *data, *metric, *signature;
+    bool        lower_is_better;
+    double      before, after, difference, low, high, p; /* [low, high]: 95% interval of the difference */
+} mg_report_score;
+
 typedef struct mg_report {
     const char              *title, *model, *run;
     int64_t                  created; /* seconds since 1970, UTC */
@@ -36,6 +42,9 @@ typedef struct mg_report {
     size_t                   settings;
     const mg_report_curve   *curve;
     size_t                   curves;
+    const mg_report_score   *score;
+    size_t                   scores;
+    bool                     only_after; /* there is one model and no "before" */
 } mg_report;
 
 /* Write report.json and report.html into `folder`.  lang: "ja" or "en". */

@@ -17,12 +17,13 @@ typedef struct {
     int32_t        *numbers; /* start [2], pos [n], rows [n] */
     bool            adapters_off;
     float          *nll;
+    int32_t        *top; /* [n_labels], or NULL */
     mg_logits_fn    f; /* else: */
     void           *context;
     float          *room; /* [ROWS, V] logits */
 } job;
 
-static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t n, mg_error *err) {
+static mg_status check_text(const mg_model *m, const int32_t *ids, int64_t n, mg_error *err) {
     mg_status st = mg_model_require_text(m, err);
     if (st) return st;
     if (n > m->positions)
@@ -32,6 +33,12 @@ static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t
         if (ids[i] < 0 || ids[i] >= m->c.vocab)
             return mg_fail(err, MG_MISMATCH, "token %d does not exist, the model has %lld", (int)ids[i],
                            (long long)m->c.vocab);
+    return MG_OK;
+}
+
+static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t n, mg_error *err) {
+    mg_status st = check_text(m, ids, n, err);
+    if (st) return st;
     j->m = m;
     j->numbers = mg_calloc((size_t)(2 + 2 * n), sizeof *j->numbers);
     if (!j->numbers) return mg_fail(err, MG_NOMEM, "no memory for a text of %lld tokens", (long long)n);
@@ -55,7 +62,7 @@ static void begin(mg_tape *t, const job *j) {
 static void score(mg_tape *t, void *context) {
     job *j = context;
     begin(t, j);
-    mg_tensor *logp = mg_model_logprobs(t, j->m, NULL);
+    mg_tensor *logp = mg_model_logprobs(t, j->m, j->top);
     const float *p = logp ? mg_tape_floats(t, logp, j->nll) : NULL;
     for (int64_t i = 0; p && i < j->batch.n_labels; i++) j->nll[i] = -p[i];
 }
@@ -101,6 +108,52 @@ mg_status mg_score(const mg_model *m, const mg_backend *b, const int32_t *ids, i
     job       j = { .nll = nll, .adapters_off = adapters_off };
     mg_status st = open_job(&j, m, ids, n, err);
     if (!st && n > 1) st = run(b, score, &j, err);
+    free(j.numbers);
+    return st;
+}
+
+/* start [n + 1], then ids, pos, label_row and label [rows] each, top [rows]. */
+static mg_status open_texts(job *j, const mg_model *m, const mg_score_text *text, size_t n, mg_error *err) {
+    int64_t rows = 0, labels = 0, at = 0;
+    for (size_t i = 0; i < n; i++) {
+        MG_ASSERT(text[i].from >= 1 && text[i].from <= text[i].n);
+        mg_status st = check_text(m, text[i].ids, text[i].n, err);
+        if (st) return st;
+        rows += text[i].n;
+    }
+    j->m = m;
+    j->numbers = mg_calloc((size_t)(5 * rows) + n + 1, sizeof *j->numbers);
+    j->nll = mg_calloc((size_t)rows + 1, sizeof *j->nll);
+    if (!j->numbers || !j->nll) return mg_fail(err, MG_NOMEM, "no memory for a text of %lld tokens", (long long)rows);
+    int32_t *start = j->numbers, *ids = start + n + 1, *pos = ids + rows, *row = pos + rows, *label = row + rows;
+    j->top = label + rows;
+    for (size_t i = 0; i < n; i++) {
+        for (int64_t k = 0; k < text[i].n; k++) {
+            ids[at + k] = text[i].ids[k];
+            pos[at + k] = (int32_t)k;
+            if (k < text[i].from) continue;
+            row[labels] = (int32_t)(at + k - 1);
+            label[labels++] = text[i].ids[k];
+        }
+        start[i + 1] = (int32_t)(at += text[i].n);
+    }
+    j->batch = (mg_batch){ .n_seq = (int)n, .start = start, .ids = ids, .pos = pos, .n_labels = labels, .label_row = row,
+                           .label = label };
+    return MG_OK;
+}
+
+mg_status mg_score_texts(const mg_model *m, const mg_backend *b, const mg_score_text *text, size_t n, bool adapters_off,
+                         mg_error *err) {
+    job       j = { .adapters_off = adapters_off };
+    int64_t   at = 0;
+    mg_status st = open_texts(&j, m, text, n, err);
+    if (!st && j.batch.n_labels) st = run(b, score, &j, err);
+    for (size_t i = 0; !st && i < n; at += text[i].n - text[i].from, i++)
+        for (int64_t k = 0; k < text[i].n - text[i].from; k++) {
+            text[i].nll[k] = j.nll[at + k];
+            if (text[i].top) text[i].top[k] = j.top[at + k];
+        }
+    free(j.nll);
     free(j.numbers);
     return st;
 }

@@ -117,7 +117,7 @@ mg_status mg_mecab_split(mg_mecab *m, const char *text, size_t n, mg_spans *out,
             mecab_lattice_clear(m->lattice);
             return mg_fail(err, MG_NOMEM, "not enough memory for the words of a text of %zu bytes", n);
         }
-        out->span[out->n++] = (mg_span){ .at = (size_t)(w->surface - base), .len = w->length };
+        out->span[out->n++] = (mg_place){ .at = (size_t)(w->surface - base), .len = w->length };
     }
     mecab_lattice_clear(m->lattice);
     return MG_OK;

@@ -11,12 +11,12 @@
 typedef struct mg_mecab mg_mecab;
 
 /* A part of a text, in bytes. */
-typedef struct mg_span {
+typedef struct mg_place {
     size_t at, len;
-} mg_span;
+} mg_place;
 
 typedef struct mg_spans {
-    mg_span *span;
+    mg_place *span;
     size_t   n, cap;
 } mg_spans;
 void mg_spans_free(mg_spans *s);

@@ -440,7 +440,7 @@ static void diversity(void **state) {
     const char *const text[] = { "a b a b", "a b c" };
     double            d[MG_DISTINCT_ORDERS];
     mg_error          err = { 0 };
-    mg_span           at;
+    mg_place           at;
     assert_ok(mg_distinct(mg_splitter_find("none"), text, 2, d, &err), err);
     assert_near(d[0], 3. / 7, 1e-12, "a b c of 7");
     assert_near(d[1], 3. / 5, 1e-12, "ab ba bc of 5");

@@ -22,7 +22,7 @@ static void draw(double *stats, double shift, uint32_t site) {
 static void an_interval_is_that_of_theory(void **state) {
     (void)state;
     double      stats[2 * N], square = 0;
-    mg_sample   s = { .stats = stats, .n = N, .width = 2, .score = mean };
+    mg_resample   s = { .stats = stats, .n = N, .width = 2, .score = mean };
     mg_interval a, b, c;
     mg_error    err = { 0 };
     draw(stats, 3, 1);
@@ -42,7 +42,7 @@ static void an_interval_is_that_of_theory(void **state) {
 static void a_difference_is_found_and_none_is_not(void **state) {
     (void)state;
     double        before[2 * N], after[2 * N];
-    mg_sample     s = { .stats = before, .n = N, .width = 2, .score = mean };
+    mg_resample     s = { .stats = before, .n = N, .width = 2, .score = mean };
     mg_difference d;
     mg_error      err = { 0 };
     draw(before, 0, 1);
@@ -67,7 +67,7 @@ static void a_few_pairs_are_counted_exactly(void **state) {
     (void)state;
     /* four pairs, each better by 1: of 16 ways to swap 2 are as far apart */
     double        before[8] = { 0, 1, 0, 1, 0, 1, 0, 1 }, after[8] = { 1, 1, 1, 1, 1, 1, 1, 1 };
-    mg_sample     s = { .stats = before, .n = 4, .width = 2, .score = mean };
+    mg_resample     s = { .stats = before, .n = 4, .width = 2, .score = mean };
     mg_difference d;
     mg_error      err = { 0 };
     assert_ok(mg_paired_test(&s, after, 9, 100, 20000, &d, &err), err);

@@ -63,8 +63,8 @@ static bool split_punctuation(const char *text, size_t n, mg_words *plain, mg_wo
         size_t      len = plain->at.span[i].len, cut = 0;
         if (mg_utf8_count(w, len) > 1) cut = is_ascii_punctuation(w[len - 1]) ? len - 1 : is_ascii_punctuation(w[0]);
         if (!MG_GROW(out->at.span, out->at.cap, out->at.n + 2)) return false;
-        if (cut) out->at.span[out->at.n++] = (mg_span){ .at = out->text.len, .len = cut };
-        out->at.span[out->at.n++] = (mg_span){ .at = out->text.len + cut, .len = len - cut };
+        if (cut) out->at.span[out->at.n++] = (mg_place){ .at = out->text.len, .len = cut };
+        out->at.span[out->at.n++] = (mg_place){ .at = out->text.len + cut, .len = len - cut };
         mg_buf_add(&out->text, w, len);
     }
     return !out->text.failed;

@@ -48,7 +48,7 @@ static bool all_blank(const char *s, size_t n) {
     return n == 0;
 }
 
-bool mg_repeated_phrase(const char *text, size_t n, int times, mg_span *out) {
+bool mg_repeated_phrase(const char *text, size_t n, int times, mg_place *out) {
     for (size_t i = 0; i < n;) {
         size_t len = 0;
         for (int c = 0; c < PHRASE_CHARS; c++) {
@@ -60,7 +60,7 @@ bool mg_repeated_phrase(const char *text, size_t n, int times, mg_span *out) {
             int k = 1;
             while (k < times && !memcmp(text + i, text + i + (size_t)k * len, len)) k++;
             if (k == times && !all_blank(text + i, len)) {
-                *out = (mg_span){ .at = i, .len = len };
+                *out = (mg_place){ .at = i, .len = len };
                 return true;
             }
         }

@@ -14,6 +14,6 @@ mg_status mg_distinct(const mg_splitter *s, const char *const *text, size_t n, d
 
 /* A phrase that stands at least `times` times in direct succession ("はい。はい。はい。"), of 1 to 30 characters that are
  * not all white space: where it begins and how long one is.  False: there is none. */
-bool mg_repeated_phrase(const char *text, size_t n, int times, mg_span *out);
+bool mg_repeated_phrase(const char *text, size_t n, int times, mg_place *out);
 
 #endif

@@ -107,7 +107,7 @@ mg_status mg_score_segment(mg_scorer *s, const char *hypothesis, const char *con
 
 typedef struct job {
     mg_scorer        *first; /* the caller's: thread 0 works with it */
-    const mg_segment *segment;
+    const mg_scored *segment;
     double           *stats;
     mg_scorer        *scorer; /* [threads] */
     mg_error         *error;  /* [threads] */
@@ -124,7 +124,7 @@ static void score_range(void *context, int64_t begin, int64_t end, int thread) {
                          j->stats + (size_t)i * width, err);
 }
 
-mg_status mg_score_segments(mg_scorer *s, const mg_segment *segment, size_t n, double *stats, mg_error *err) {
+mg_status mg_score_segments(mg_scorer *s, const mg_scored *segment, size_t n, double *stats, mg_error *err) {
     size_t    threads = (size_t)mg_threads();
     mg_status st = MG_OK;
     job       j = { .first = s, .segment = segment, .stats = stats };

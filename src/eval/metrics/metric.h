@@ -81,15 +81,15 @@ double mg_scorer_score(const mg_scorer *s, const double *sum);
 void mg_scorer_sign(const mg_scorer *s, mg_buf *out);
 
 /* One segment's texts. */
-typedef struct mg_segment {
+typedef struct mg_scored {
     const char        *hypothesis;
     const char *const *reference; /* [references], at least one */
     size_t             references;
-} mg_segment;
+} mg_scored;
 
 /* The numbers of n segments into stats [n][mg_scorer_width], on all threads; `s` is open and counts the references for
  * the signature.  The result does not depend on the number of threads. */
-mg_status mg_score_segments(mg_scorer *s, const mg_segment *segment, size_t n, double *stats, mg_error *err);
+mg_status mg_score_segments(mg_scorer *s, const mg_scored *segment, size_t n, double *stats, mg_error *err);
 
 /* ---- for the metrics' own files ---- */
 

@@ -13,7 +13,7 @@ static void add(double *sum, const double *row, int width) {
     for (int k = 0; k < width; k++) sum[k] += row[k];
 }
 
-double mg_sample_score(const mg_sample *s) {
+double mg_sample_score(const mg_resample *s) {
     double sum[MAX_WIDTH] = { 0 };
     MG_ASSERT(s->width <= MAX_WIDTH);
     for (size_t i = 0; i < s->n; i++) add(sum, s->stats + i * (size_t)s->width, s->width);
@@ -40,7 +40,7 @@ static void percentiles(double *value, int n, mg_interval *out) {
     out->mean = sum / n;
 }
 
-mg_status mg_bootstrap(const mg_sample *s, uint64_t seed, int resamples, mg_interval *out, mg_error *err) {
+mg_status mg_bootstrap(const mg_resample *s, uint64_t seed, int resamples, mg_interval *out, mg_error *err) {
     MG_ASSERT(s->n > 0 && s->n <= UINT32_MAX && s->width <= MAX_WIDTH && resamples > 0);
     double *value = mg_calloc((size_t)resamples, sizeof *value), sum[MAX_WIDTH];
     if (!value) return mg_fail(err, MG_NOMEM, "not enough memory for %d resamples", resamples);
@@ -65,7 +65,7 @@ static double bootstrap_p(const double *value, int n, double mean_abs, double ob
 }
 
 /* Swap before and after of each segment by a coin. */
-static double shuffle_p(const mg_sample *before, const double *after, uint64_t seed, int shuffles, double observed) {
+static double shuffle_p(const mg_resample *before, const double *after, uint64_t seed, int shuffles, double observed) {
     double a[MAX_WIDTH], b[MAX_WIDTH];
     int    more = 0, width = before->width;
     for (int t = 0; t < shuffles; t++) {
@@ -86,7 +86,7 @@ static double shuffle_p(const mg_sample *before, const double *after, uint64_t s
     return (double)(more + 1) / (shuffles + 1);
 }
 
-mg_status mg_paired_test(const mg_sample *before, const double *after, uint64_t seed, int resamples, int shuffles,
+mg_status mg_paired_test(const mg_resample *before, const double *after, uint64_t seed, int resamples, int shuffles,
                          mg_difference *out, mg_error *err) {
     MG_ASSERT(before->n > 0 && before->n <= UINT32_MAX && before->width <= MAX_WIDTH && resamples > 0);
     size_t  width = (size_t)before->width;
@@ -104,7 +104,7 @@ mg_status mg_paired_test(const mg_sample *before, const double *after, uint64_t 
         value[k] = before->score(before->context, b) - before->score(before->context, a);
         mean_abs += fabs(value[k]) / resamples;
     }
-    mg_sample     second = *before;
+    mg_resample     second = *before;
     mg_difference got = { 0 };
     second.stats = after;
     got.d.score = mg_sample_score(&second) - mg_sample_score(before);

@@ -10,13 +10,13 @@
 /* A score from the sums of `width` numbers; higher or lower may be better. */
 typedef double (*mg_sum_score)(const void *context, const double *sum);
 
-typedef struct mg_sample { /* n segments with `width` numbers each, row by row */
+typedef struct mg_resample { /* n segments with `width` numbers each, row by row */
     const double *stats;
     size_t        n;
     int           width;
     mg_sum_score  score;
     const void   *context;
-} mg_sample;
+} mg_resample;
 
 typedef struct mg_interval {
     double score, low, high, mean; /* of the whole; percentile bootstrap at 95%; mean of the resamples */
@@ -30,10 +30,10 @@ typedef struct mg_difference {
 
 enum { MG_RESAMPLES = 1000, MG_SHUFFLES = 10000 };
 
-double    mg_sample_score(const mg_sample *s); /* of all segments */
-mg_status mg_bootstrap(const mg_sample *s, uint64_t seed, int resamples, mg_interval *out, mg_error *err);
+double    mg_sample_score(const mg_resample *s); /* of all segments */
+mg_status mg_bootstrap(const mg_resample *s, uint64_t seed, int resamples, mg_interval *out, mg_error *err);
 /* Both have the same segments in the same order; `before` gives n and width. */
-mg_status mg_paired_test(const mg_sample *before, const double *after, uint64_t seed, int resamples, int shuffles,
+mg_status mg_paired_test(const mg_resample *before, const double *after, uint64_t seed, int resamples, int shuffles,
                          mg_difference *out, mg_error *err);
 
 #endif

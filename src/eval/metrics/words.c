@@ -65,7 +65,7 @@ const char *mg_blank_head(const char *text, size_t *n) {
 
 static bool add_word(mg_words *w, const char *text, size_t n) {
     if (!MG_GROW(w->at.span, w->at.cap, w->at.n + 1)) return false;
-    w->at.span[w->at.n++] = (mg_span){ .at = w->text.len, .len = n };
+    w->at.span[w->at.n++] = (mg_place){ .at = w->text.len, .len = n };
     mg_buf_add(&w->text, text, n);
     return !w->text.failed;
 }
@@ -84,7 +84,7 @@ bool mg_split_blanks(const char *text, size_t n, mg_words *w) {
         }
         if (i > start) {
             if (!MG_GROW(w->at.span, w->at.cap, w->at.n + 1)) return false;
-            w->at.span[w->at.n++] = (mg_span){ .at = base + start, .len = i - start };
+            w->at.span[w->at.n++] = (mg_place){ .at = base + start, .len = i - start };
         }
         start = i + len;
     }

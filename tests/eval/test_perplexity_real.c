@@ -1,0 +1,76 @@
+/* test_perplexity_real.c -- Hugging Face's recipe on a real model: windows, strides, and the recipe's weights.
+ *
+ * What transformers 5.23 computes (fp32, weights of the same GGUF file) for the first 2,200 characters of a text stands
+ * here; the texts lie in the reference data. */
+#include "support.h"
+
+#include "base/file.h"
+#include "base/thread.h"
+#include "eval/perplexity.h"
+#include "infer/bundle.h"
+#include "infer/score.h"
+#include "text/unicode.h"
+
+static size_t first_characters(const mg_buf *text, size_t count) {
+    size_t at = 0;
+    for (size_t i = 0; i < count; i++) at += mg_utf8_width(text->data[at]);
+    return at;
+}
+
+static void as_transformers(void **state) {
+    (void)state;
+    static const struct {
+        int64_t window, stride;
+        double  want;
+    } row[] = { { 512, 256, 10.52425060304692 }, { 512, 512, 11.922682254942513 } };
+    mg_bundle        b = { 0 };
+    mg_error         err = { 0 };
+    mg_buf           text = { 0 };
+    mg_ids           ids = { 0 };
+    mg_model_options o = { .positions = 512 };
+    mg_perplexity    p[2];
+    mg_threads_start(0);
+    assert_ok(mg_bundle_open(&b, model_path("smollm2.gguf"), &o, "none", &err), err);
+    assert_ok(mg_read_file(&text, ref_path("data/aozora/serohiki.txt"), 1 << 20, &err), err);
+    assert_ok(mg_tokenize(b.tokenizer, text.data, first_characters(&text, 2200), MG_TOKENIZE_SPECIAL, &ids, &err), err);
+    assert_int_equal(ids.len, 3945);
+    for (size_t i = 0; i < 2; i++) {
+        assert_ok(mg_perplexity_of(b.model, &mg_backend_cpu, ids.data, (int64_t)ids.len, row[i].window, row[i].stride, false,
+                                   &p[i], &err), err);
+        assert_near(p[i].perplexity / row[i].want, 1, 1e-4, "perplexity by transformers");
+        /* every token but the first, once; windows without overlap cannot score their first one */
+        assert_int_equal(p[i].tokens, i ? 3945 - 8 : 3944);
+        assert_true(p[i].correct > 0 && p[i].correct < p[i].tokens);
+    }
+    assert_int_equal(p[1].windows, 8);
+    assert_true(p[0].exact < p[1].exact); /* more context, less surprise */
+    mg_error e;
+    assert_fails(mg_perplexity_of(b.model, &mg_backend_cpu, ids.data, 10, 8, 9, false, p, &e), e, MG_CONFIG, "stride");
+    assert_fails(mg_perplexity_of(b.model, &mg_backend_cpu, ids.data, 1, 8, 4, false, p, &e), e, MG_DATA, "1 tokens");
+    mg_ids_free(&ids);
+    mg_buf_free(&text);
+    mg_bundle_close(&b);
+}
+
+/* Several texts side by side are scored as each alone. */
+static void side_by_side(void **state) {
+    (void)state;
+    mg_bundle        b = { 0 };
+    mg_error         err = { 0 };
+    mg_model_options o = { .positions = 64 };
+    int32_t          ids[] = { 1, 400, 31, 77, 1200, 5, 9, 400, 31, 20, 21 }, top[8];
+    float            alone[8], together[2][8];
+    assert_ok(mg_bundle_open(&b, model_path("smollm2.gguf"), &o, "none", &err), err);
+    mg_score_text two[2] = { { ids, 6, 3, together[0], top }, { ids + 6, 5, 1, together[1], NULL } };
+    assert_ok(mg_score_texts(b.model, &mg_backend_cpu, two, 2, false, &err), err);
+    assert_ok(mg_score(b.model, &mg_backend_cpu, ids, 6, false, alone, &err), err);
+    for (int i = 0; i < 3; i++) assert_near((double)together[0][i], (double)alone[2 + i], 1e-4, "first text");
+    assert_ok(mg_score(b.model, &mg_backend_cpu, ids + 6, 5, false, alone, &err), err);
+    for (int i = 0; i < 4; i++) assert_near((double)together[1][i], (double)alone[i], 1e-4, "second text");
+    mg_bundle_close(&b);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = { cmocka_unit_test(as_transformers), cmocka_unit_test(side_by_side) };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
