@@ -72,6 +72,7 @@ deb: setup build
 
 install: build
 	cmake --install build/release --prefix $(PREFIX)
+	@if [ -e build/release/bin/libmigaki-cuda.so ]; then cmake --install build/release --prefix $(PREFIX) --component cuda; fi
 
 # What was fetched (models, yyjson, the reference data) stays.
 clean:
