@@ -35,8 +35,13 @@ set(CMAKE_CUDA_STANDARD_REQUIRED ON)
 set(CMAKE_CUDA_FLAGS_RELEASE "-O3")
 set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
 
-file(GLOB cuda_sources CONFIGURE_DEPENDS src/backend/cuda/*.cu)
-add_library(migaki_cuda MODULE ${cuda_sources})
+file(GLOB cuda_kernels CONFIGURE_DEPENDS src/backend/cuda/*.cu)
+list(REMOVE_ITEM cuda_kernels ${CMAKE_SOURCE_DIR}/src/backend/cuda/plugin.cu)
+add_library(migaki_cuda_kernels OBJECT ${cuda_kernels})
+set_target_properties(migaki_cuda_kernels PROPERTIES POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden
+                      CUDA_VISIBILITY_PRESET hidden)
+target_include_directories(migaki_cuda_kernels PUBLIC src)
+add_library(migaki_cuda MODULE src/backend/cuda/plugin.cu $<TARGET_OBJECTS:migaki_cuda_kernels>)
 set_target_properties(migaki_cuda PROPERTIES OUTPUT_NAME migaki-cuda CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden
                       LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 target_include_directories(migaki_cuda PRIVATE src)
@@ -46,3 +51,14 @@ target_link_options(migaki_cuda PRIVATE LINKER:-z,defs) # what is missing must f
 # A component of its own: the .deb must not depend on CUDA.
 install(TARGETS migaki_cuda LIBRARY DESTINATION lib/migaki COMPONENT cuda EXCLUDE_FROM_ALL)
 message(STATUS "CUDA plugin: ${CMAKE_CUDA_COMPILER} ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
+
+# Programs that hold the kernels against the CPU's, for machines with a GPU; stand_in.h takes the plugin's place there.
+file(GLOB cuda_tests CONFIGURE_DEPENDS tests/cuda/*.cu)
+add_custom_target(cuda_tests)
+foreach(source IN LISTS cuda_tests)
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(cuda_${name} EXCLUDE_FROM_ALL ${source} $<TARGET_OBJECTS:migaki_cuda_kernels>)
+  target_include_directories(cuda_${name} PRIVATE src)
+  target_link_libraries(cuda_${name} PRIVATE $<LINK_ONLY:migaki_core> CUDA::cublasLt)
+  add_dependencies(cuda_tests cuda_${name})
+endforeach()
