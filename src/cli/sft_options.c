@@ -33,10 +33,10 @@ const mg_option mg_sft_option_rows[] = {
     { .name = "device", .type = &mg_option_string, .offset = AT(device), .def = "auto", .metavar = "DEVICE", .group = MODEL,
       .help = MG_N("where to compute: auto (a GPU if there is one), cpu, cuda or cuda:0") },
     { .name = "dtype",
-      .aliases = "torch_dtype,model_dtype,bf16{true>bfloat16|false>float32|auto>auto},fp16{true>float16|false>|auto>},"
+      .aliases = "torch_dtype,model_dtype,bf16{true>bfloat16|false>float32|auto>auto},fp16{false>|auto>},"
                  "model_init_kwargs.dtype,model_init_kwargs.torch_dtype",
       .type = &mg_option_enum, .offset = AT(dtype), .def = "auto",
-      .choices = "auto,none|float32,fp32,f32|bfloat16,bf16|float16,fp16,f16", .group = MODEL,
+      .choices = "auto,none|float32,fp32,f32|bfloat16,bf16", .group = MODEL,
       .help = MG_N("number format of the frozen weights and products; bf16=true means bfloat16") },
     { .name = "load_in_4bit",
       .aliases = "quantization_bit{4>true|none>false|0>false},load_in_8bit{false>},quantization_config.load_in_4bit",

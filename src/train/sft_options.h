@@ -16,7 +16,7 @@ typedef enum mg_lr_schedule_kind {
     MG_LR_CONSTANT_WITH_WARMUP,
 } mg_lr_schedule_kind;
 typedef enum mg_quant_type { MG_QUANT_NF4, MG_QUANT_FP4 } mg_quant_type;
-typedef enum mg_dtype_choice { MG_DTYPE_AUTO, MG_DTYPE_FLOAT32, MG_DTYPE_BFLOAT16, MG_DTYPE_FLOAT16 } mg_dtype_choice;
+typedef enum mg_dtype_choice { MG_DTYPE_AUTO, MG_DTYPE_FLOAT32, MG_DTYPE_BFLOAT16 } mg_dtype_choice;
 typedef enum mg_auto { MG_AUTO, MG_YES, MG_NO } mg_auto;
 typedef enum mg_truncation { MG_TRUNCATION_REFUSE, MG_TRUNCATION_DROP, MG_TRUNCATION_CUT } mg_truncation;
 typedef enum mg_strictness { MG_STRICT_REFUSE, MG_STRICT_DROP } mg_strictness;

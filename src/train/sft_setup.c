@@ -146,9 +146,11 @@ int mg_trainer_eval_batch(mg_trainer *r, int64_t i) {
 /* ---- opening ---- */
 
 static mg_status choose_backend(mg_trainer *r, mg_error *err) {
-    static const char *const names[] = { [MG_DTYPE_AUTO] = "auto", [MG_DTYPE_FLOAT32] = "float32", [MG_DTYPE_BFLOAT16] = "bfloat16",
-                                         [MG_DTYPE_FLOAT16] = "float16" };
-    return mg_backend_open(&r->backend, r->o->device, names[r->o->dtype], err);
+    static const char *const names[] = { [MG_DTYPE_AUTO] = "auto", [MG_DTYPE_FLOAT32] = "float32", [MG_DTYPE_BFLOAT16] = "bfloat16" };
+    mg_status st = mg_backend_open(&r->backend, r->o->device, names[r->o->dtype], err);
+    /* a GPU without bf16: gradients in fp16 would fall to zero, since the loss is not scaled */
+    if (!st && r->backend->element == &mg_format_f16) st = mg_backend_open(&r->backend, r->o->device, "float32", err);
+    return st;
 }
 
 static mg_status open_model(mg_trainer *r, mg_error *err) {
