@@ -89,8 +89,7 @@ static mg_status read_jcommonsenseqa(mg_task *t, yyjson_val *v, size_t limit, co
     mg_buf_printf(&prompt, "質問：%s\n回答：", text_of(v, "question"));
     mg_status st = begin(t, &prompt, v, &x, where, err);
     for (int i = 0; !st && i < 10; i++) {
-        char key[16];
-        snprintf(key, sizeof key, "choice%d", i);
+        char key[] = { 'c', 'h', 'o', 'i', 'c', 'e', (char)('0' + i), 0 };
         if (!has(v, key)) break;
         st = add_choice(x, text_of(v, key), where, err);
     }

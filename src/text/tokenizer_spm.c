@@ -229,7 +229,7 @@ static mg_status build_model(mg_tokenizer *t, const spm *m, mg_error *err) {
     float    *score = mg_calloc(m->n, sizeof *score);
     uint8_t  *aside = mg_calloc(m->n, 1);
     mg_status st = score && aside ? MG_OK : tok_no_memory(t, err);
-    for (size_t i = 0; !st && i < m->n; i++) {
+    for (size_t i = 0; score && aside && i < m->n; i++) {
         score[i] = m->piece[i].score;
         aside[i] = m->piece[i].type != PIECE_NORMAL && m->piece[i].type != PIECE_USER;
     }

@@ -67,7 +67,7 @@ mg_status mg_step_evaluate(mg_tape *t, const mg_model *m, const mg_batch *b, int
     const float *p = logp ? mg_tape_floats(t, logp, room) : NULL;
     mg_status    st = mg_tape_status(t, err);
     if (!st && !t->mem->dry) st = t->mem->device->status(err);
-    if (!st && !t->mem->dry) sum_up(p, b, top, nll, right);
+    if (!st && p) sum_up(p, b, top, nll, right);
     free(room);
     return st;
 }

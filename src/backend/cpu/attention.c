@@ -368,7 +368,7 @@ static void write_rows(float *to, int64_t ld, const float *from, int64_t rows, i
 /* The first query of part p: causal work grows with the square. */
 static int64_t part_begin(const job *j, span u, int64_t p) {
     double  done = (double)p / j->parts, before = j->s.bidirectional ? done : sqrt(done);
-    int64_t row = (int64_t)((double)u.n_q * before + BLOCK / 2) / BLOCK * BLOCK;
+    int64_t near = (int64_t)((double)u.n_q * before), row = (near + BLOCK / 2) / BLOCK * BLOCK;
     return p == j->parts ? u.n_q : row;
 }
 
