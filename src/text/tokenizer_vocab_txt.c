@@ -82,11 +82,13 @@ static void add_added(mg_buf *out, yyjson_val *config, const mg_map *ids) {
         const char *text = token_setting(config, specials[i].key, specials[i].fallback);
         if (mg_map_get(ids, text, strlen(text), &id)) add_token(out, id, text, NULL, true);
     }
-    yyjson_obj_foreach(decoder, i, n, key, how) {
-        const char *text = setting(how, "content", NULL);
-        char       *end;
-        id = strtoll(yyjson_get_str(key), &end, 10);
-        if (text && !*end && id >= 0) add_token(out, id, text, how, false);
+    if (yyjson_is_obj(decoder)) {
+        yyjson_obj_foreach(decoder, i, n, key, how) {
+            const char *text = setting(how, "content", NULL);
+            char       *end;
+            id = strtoll(yyjson_get_str(key), &end, 10);
+            if (text && !*end && id >= 0) add_token(out, id, text, how, false);
+        }
     }
     mg_buf_char(out, ']');
 }
