@@ -228,12 +228,15 @@ static mg_status fill_vocab(mg_tokenizer *t, const spm *m, mg_error *err) {
 static mg_status build_model(mg_tokenizer *t, const spm *m, mg_error *err) {
     float    *score = mg_calloc(m->n, sizeof *score);
     uint8_t  *aside = mg_calloc(m->n, 1);
-    mg_status st = score && aside ? MG_OK : tok_no_memory(t, err);
-    for (size_t i = 0; score && aside && i < m->n; i++) {
+    mg_status st = MG_OK;
+    if (!score || !aside) {
+        st = tok_no_memory(t, err);
+        goto done;
+    }
+    for (size_t i = 0; i < m->n; i++) {
         score[i] = m->piece[i].score;
         aside[i] = m->piece[i].type != PIECE_NORMAL && m->piece[i].type != PIECE_USER;
     }
-    if (st) goto done;
     if (m->model_type == MODEL_BPE)
         st = tok_bpe_from_scores(t, score, t->unk, false, err);
     else if (m->model_type == MODEL_UNIGRAM)
