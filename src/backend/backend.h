@@ -180,7 +180,8 @@ typedef struct mg_backend {
     const char      *compute; /* arithmetic of GEMMs, for messages: "float32", "bfloat16" */
     /* Instruction set and libraries, all that the last bits of a result depend on beside its input; NULL: nothing. */
     const char *(*machine)(void);
-    int64_t          steady_rows; /* in batches of at most so many rows each row has the bits that it has alone */
+    /* In batches of at most so many rows each row has the bits that it has alone; 0: that is not promised. */
+    int64_t          steady_rows;
     /* Bytes of work memory: for linear and linear_dx alike; attention and, with `back`, attention_back;
      * logprob, and without `with_dh` logprob_back as well. */
     size_t (*linear_work)(int64_t n, mg_mat w); /* w.data is not read */

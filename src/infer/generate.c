@@ -166,7 +166,7 @@ mg_status mg_generator_open_for(mg_generator **out, const mg_model *m, const mg_
                        (long long)context, (long long)m->positions);
     mg_generator *g = mg_calloc(1, sizeof *g);
     if (!g) return mg_fail(err, MG_NOMEM, "no memory to generate text");
-    if (slots > b->steady_rows) slots = (int)b->steady_rows;
+    if (b->steady_rows && slots > b->steady_rows) slots = (int)b->steady_rows;
     *g = (mg_generator){ .m = m, .tokenizer = tokenizer, .backend = b, .slots = slots, .context = context,
                           .longest = longest };
     st = make_numbers(g, err);

@@ -118,7 +118,7 @@ static void fill_shared(mg_backend *b) {
     b->scalar = mg_cuda_f32;
     b->device = &device;
     b->machine = machine;
-    b->steady_rows = 1 << 20;
+    b->steady_rows = 0; /* the library picks a product by its rows */
     b->attention_work = mg_cuda_attention_work;
 #define KERNEL(x) b->x = mg_cuda_##x;
 #include "backend/kernels.def"
