@@ -61,7 +61,8 @@ void mg_cache_extend(mg_tape *t, int layer, mg_mat *k, mg_mat *v, mg_attention_s
     }
     *k = keys;
     *v = values;
-    if (!c->device->host && !t->mem->dry) c->device->put(c->placed, c->k_start, (size_t)c->slots * 2 * sizeof *c->placed);
+    if (!layer && !c->device->host && !t->mem->dry) /* the same for all layers */
+        c->device->put(c->placed, c->k_start, (size_t)c->slots * 2 * sizeof *c->placed);
     s->k_start = c->placed;
     s->k_len = c->placed + c->slots;
 }

@@ -29,7 +29,8 @@ struct mg_generator {
     int32_t            *numbers;                 /* the arrays below */
     int32_t     *start, *ids, *pos, *slot, *row; /* of a pass: [slots + 1], [rows], [rows], [slots], [slots] */
     mg_batch     batch;
-    float       *room; /* logits of the last pass, [n_rows, vocab] */
+    float       *logits; /* of the last pass, [n_rows, vocab]: of the tape, or in `room` */
+    float       *room;   /* [slots, vocab], for devices whose memory cannot be read; else NULL */
     int          n_rows;
     mg_ids       held;     /* tokens whose keys are in slot 0, when only one prompt used it */
     bool         held_off; /* they were read with adapters off */
@@ -67,8 +68,7 @@ static void forward(mg_tape *t, mg_generator *g) {
     t->training = false;
     mg_tensor *h = mg_model_hidden(t, g->m);
     mg_tensor *z = g->n_rows ? mg_model_logits(t, g->m, h, g->row, g->n_rows) : NULL;
-    const float *logit = z ? mg_tape_floats(t, z, g->room) : NULL;
-    if (logit && logit != g->room) memcpy(g->room, logit, (size_t)(z->rows * z->cols) * sizeof *logit);
+    g->logits = z ? (float *)mg_tape_floats(t, z, g->room) : NULL;
 }
 
 static void softcap(float *logit, int64_t n, double cap) {
@@ -80,7 +80,7 @@ static mg_status run_pass(mg_generator *g, mg_error *err) {
     mg_status st = mg_tape_status(&g->tape, err);
     if (st) return st;
     mg_cache_advance(&g->cache, &g->batch);
-    if (g->m->c.final_softcap > 0) softcap(g->room, g->n_rows * g->m->c.vocab, g->m->c.final_softcap);
+    if (g->m->c.final_softcap > 0) softcap(g->logits, g->n_rows * g->m->c.vocab, g->m->c.final_softcap);
     return MG_OK;
 }
 
@@ -171,7 +171,7 @@ mg_status mg_generator_open_for(mg_generator **out, const mg_model *m, const mg_
                           .longest = longest };
     st = make_numbers(g, err);
     if (!st) st = mg_cache_open(&g->cache, b->device, (int)m->c.layers, slots, context, cache_width(m), b->element, err);
-    if (!st && !(g->room = mg_calloc((size_t)m->c.vocab * (size_t)slots, sizeof *g->room)))
+    if (!st && !b->device->host && !(g->room = mg_calloc((size_t)m->c.vocab * (size_t)slots, sizeof *g->room)))
         st = mg_fail(err, MG_NOMEM, "no memory for the logits of %d sequences", slots);
     if (!st) st = mg_sampler_open(&g->sampler, m->c.vocab, err);
     if (!st) st = mg_plan_open(&g->tape, &g->mem, b, largest_passes, g, err);
@@ -196,7 +196,8 @@ void mg_generator_close(mg_generator *g) {
 int64_t mg_generator_context(const mg_generator *g) { return g->context; }
 
 size_t mg_generator_bytes(const mg_generator *g) {
-    return g->mem.cap + (size_t)g->m->c.vocab * (size_t)g->slots * sizeof *g->room + mg_cache_bytes(g->cache.layers, g->slots, g->context, g->cache.width, g->cache.element);
+    return g->mem.cap + (g->room ? (size_t)g->m->c.vocab * (size_t)g->slots * sizeof *g->room : 0) +
+           mg_cache_bytes(g->cache.layers, g->slots, g->context, g->cache.width, g->cache.element);
 }
 
 void mg_generator_forget(mg_generator *g) { g->held.len = 0; }
@@ -302,7 +303,7 @@ static mg_status choose(job *j, const live *l, int row, int32_t *id) {
     mg_generator      *g = j->g;
     const mg_sampling *s = &j->o->sampling;
     const mg_ids      *prompt = &j->prompt[l->prompt], *made = &l->out->ids;
-    float             *logit = g->room + row * g->m->c.vocab;
+    float             *logit = g->logits + row * g->m->c.vocab;
     if (s->repetition_penalty != 1) {
         mg_sampler_begin(&g->sampler);
         mg_sampler_penalize(&g->sampler, logit, s->repetition_penalty, prompt->data, prompt->len);
