@@ -67,6 +67,12 @@ const mg_option mg_sft_option_rows[] = {
       .help = MG_N("longest sample in tokens") },
     { .name = "max_samples", .aliases = "max_train_samples", .type = &mg_option_int, .offset = AT(max_samples),
       .def = "0", .min = 0, .max = INFINITY, .group = DATA, .help = MG_N("read at most this many samples; 0: all") },
+    { .name = "train_fraction", .aliases = "subset_fraction", .type = &mg_option_float, .offset = AT(train_fraction), .def = "1", .min = 0,
+      .max = 1, .group = DATA, .help = MG_N("train on this part of the data; a smaller part lies in every larger one") },
+    { .name = "stages", .type = &mg_option_list, .offset = AT(stages), .metavar = "PART,...", .group = DATA,
+      .help = MG_N("staged training: first on a small part of the data, then on more, such as 0.1,0.3,1; each for num_train_epochs") },
+    { .name = "stage_threshold", .type = &mg_option_float, .offset = AT(stage_threshold), .def = "0", .min = 0, .max = INFINITY,
+      .group = DATA, .help = MG_N("stop after a stage that did not better the validation by more than this") },
     { .name = "assistant_only_loss",
       .aliases = "train_on_inputs{true>false|false>true},train_on_prompt{true>false|false>true},mask_prompt,"
                  "train_on_responses_only",
@@ -320,6 +326,11 @@ mg_status mg_sft_options_check(const mg_sft_options *o, mg_error *err) {
     if (o->max_steps == 0 || (o->max_steps < 0 && o->num_train_epochs == 0))
         return mg_fail(err, MG_CONFIG, "there is nothing to train: max_steps is %lld and num_train_epochs %g",
                        (long long)o->max_steps, o->num_train_epochs);
+    if (o->train_fraction <= 0) return mg_fail(err, MG_CONFIG, "train_fraction is 0; it is above 0, and 1 for all of the data");
+    if (o->stages.n && o->train_fraction < 1)
+        return mg_fail(err, MG_CONFIG, "stages and train_fraction both choose parts of the data; keep one of the two");
+    if (o->stages.n > 1 && !o->eval_dataset.n && o->val_size == 0 && !resumes)
+        return mg_fail(err, MG_CONFIG, "stages needs validation data to see whether more data helps; set val_size or eval_dataset");
     if (o->early_stopping_patience && !o->eval_dataset.n && o->val_size == 0 && !resumes)
         return mg_fail(err, MG_CONFIG, "early_stopping_patience needs validation data; set val_size or eval_dataset");
     if (o->load_best_model_at_end && !o->eval_dataset.n && o->val_size == 0 && !resumes)

@@ -6,10 +6,11 @@
 #include "data/batch.h"
 #include "base/rng.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { SITE_ORDER = 0x0bd, OPEN_BINS = 32 };
+enum { SITE_ORDER = 0x0bd, SITE_PART = 0x0be, OPEN_BINS = 32 };
 
 void mg_epoch_free(mg_epoch *e) {
     free(e->order);
@@ -51,10 +52,21 @@ static mg_status check(const mg_dataset *d, const mg_batch_options *o, mg_error 
     if (o->batch_size < 1 || o->gradient_accumulation_steps < 0)
         return mg_fail(err, MG_CONFIG, "batch size %d and accumulation %d; both are at least 1",
                        (int)o->batch_size, (int)o->gradient_accumulation_steps);
+    if (!(o->part >= 0 && o->part <= 1)) return mg_fail(err, MG_CONFIG, "%g is no part of the data; wanted is above 0 to 1", o->part);
     if (o->packing && o->max_length < 1)
         return mg_fail(err, MG_CONFIG, "packing needs max_length, the tokens of a row; set it");
     if (d->n > UINT32_MAX - 1) return mg_fail(err, MG_UNSUPPORTED, "%zu samples in one epoch", d->n);
     return MG_OK;
+}
+
+/* Leave in order[n] the samples that are among the first `part` of them in one order for all epochs; how many stay. */
+static size_t take_part(uint32_t *order, size_t n, const mg_batch_options *o, uint32_t *place, uint32_t *spare) {
+    size_t kept = 0, wanted = (size_t)ceil(o->part * (double)n);
+    mg_rng_shuffle((mg_rng){ o->seed, mg_rng_where(0, 0, SITE_PART) }, spare, (uint32_t)n);
+    for (size_t i = 0; i < n; i++) place[spare[i]] = (uint32_t)i;
+    for (size_t i = 0; i < n; i++)
+        if (place[order[i]] < wanted) order[kept++] = order[i];
+    return kept;
 }
 
 mg_status mg_plan_epoch(mg_epoch *out, const mg_dataset *d, const mg_batch_options *o, uint64_t epoch,
@@ -74,6 +86,7 @@ mg_status mg_plan_epoch(mg_epoch *out, const mg_dataset *d, const mg_batch_optio
         mg_rng_shuffle((mg_rng){ o->seed, mg_rng_where(epoch, 0, SITE_ORDER) }, e.order, (uint32_t)n);
     else
         for (size_t i = 0; i < n; i++) e.order[i] = (uint32_t)i;
+    if (o->part > 0 && o->part < 1) e.n = n = take_part(e.order, n, o, work, work + n);
     if (o->packing) {
         e.n_micro = first_fit(d, e.order, n, (int64_t)o->batch_size * o->max_length, work);
         by_bin(e.order, work, n, e.micro_start, e.n_micro, work + n);

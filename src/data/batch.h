@@ -15,10 +15,12 @@ typedef struct mg_batch_options {
     int32_t  batch_size;                  /* samples of a micro-batch on one device, without packing; >= 1 */
     int32_t  gradient_accumulation_steps; /* micro-batches of an optimizer step; 0 is 1 */
     int32_t  max_length;                  /* tokens; with packing > 0 */
+    double   part;                        /* only so much of the data, 0 < part < 1; 0 and 1: all.  A smaller part is in
+                                             every larger one of the same seed */
 } mg_batch_options;
 
 typedef struct mg_epoch {
-    uint32_t *order; /* [n] indices into the data set, in the order in which they are used; each once */
+    uint32_t *order; /* [n] indices into the data set, in the order in which they are used; each at most once */
     size_t    n;
     uint32_t *micro_start; /* [n_micro + 1] micro-batch i is order[micro_start[i] .. micro_start[i + 1]) */
     size_t    n_micro;

@@ -188,7 +188,20 @@ static bool save_is_due(const mg_trainer *r, int64_t step) {
     return due(r->o->save_steps, step, ends_epoch(r, step), r->total_steps);
 }
 
+static bool ends_stage(const mg_trainer *r, int64_t step) {
+    for (size_t i = 0; i < r->n_stages; i++)
+        if (r->stage_end[i] == step) return true;
+    return false;
+}
+
+/* The step after which the listener wants a pause; 0: none. */
+static int64_t pause_step(const mg_trainer *r) {
+    double part = r->listener->pause;
+    return part > 0 && part < 1 ? (int64_t)ceil(part * (double)r->total_steps) : 0;
+}
+
 static bool look_is_due(const mg_trainer *r, int64_t step) {
+    if (ends_stage(r, step) || step == pause_step(r)) return true;
     return r->o->eval_steps ? due(r->o->eval_steps, step, false, r->total_steps) : save_is_due(r, step);
 }
 
@@ -206,8 +219,27 @@ static void try_save(mg_trainer *r, bool *saved) {
     if (!*saved) warn(r, "%s", err.text);
 }
 
+/* The evaluation logged for a step; NaN: none. */
+static double evaluated_at(const mg_trainer *r, int64_t step) {
+    size_t              n;
+    const mg_run_point *p = mg_run_history(r->run, &n);
+    for (size_t i = n; i-- > 0;)
+        if (p[i].step == step && !strcmp(p[i].name, "eval_loss")) return p[i].value;
+    return NAN;
+}
+
+/* A stage that has ended without bettering the one before, or the untrained model: more data does not help. */
+static bool stage_did_not_help(const mg_trainer *r) {
+    for (size_t i = 0; i + 1 < r->n_stages; i++)
+        if (r->stage_end[i] == r->info.step) {
+            double before = evaluated_at(r, i ? r->stage_end[i - 1] : 0), now = evaluated_at(r, r->info.step);
+            return !(before - now > r->o->stage_threshold);
+        }
+    return false;
+}
+
 static bool had_enough(const mg_trainer *r) {
-    return r->o->early_stopping_patience && r->info.evals_without_improvement >= r->o->early_stopping_patience;
+    return stage_did_not_help(r) || (r->o->early_stopping_patience && r->info.evals_without_improvement >= r->o->early_stopping_patience);
 }
 
 /* The look before the first step; and one that was stopped before it was complete, without which a resumed run would
@@ -226,10 +258,10 @@ static mg_status catch_up(mg_trainer *r, mg_error *err) {
 static mg_status loop(mg_trainer *r, mg_sft_result *out, mg_error *err) {
     const mg_sft_options *o = r->o;
     double    begin = now(), mean = 0;
-    int64_t   first = r->info.step;
+    int64_t   first = r->info.step, last = pause_step(r) ? pause_step(r) : r->total_steps;
     bool      saved = true;
     mg_status st = catch_up(r, err);
-    while (!st && r->info.step < r->total_steps && !stopped(r) && !had_enough(r)) {
+    while (!st && r->info.step < last && !stopped(r) && !had_enough(r)) {
         mg_sft_step s = { .eval_loss = r->eval_loss, .eval_accuracy = r->eval_accuracy };
         st = one_step(r, &s, err);
         if (st == MG_STOPPED) {
@@ -254,6 +286,7 @@ static mg_status loop(mg_trainer *r, mg_sft_result *out, mg_error *err) {
     }
     out->stopped_early = had_enough(r);
     out->stopped_by_user = stopped(r);
+    out->paused = !out->stopped_early && r->info.step < r->total_steps;
     if (!st && !saved) st = mg_trainer_save(r, err); /* the last word must be on disk */
     out->seconds = now() - begin;
     return st;
@@ -277,7 +310,7 @@ static mg_status write_records(mg_trainer *r, const mg_sft_result *out, const ch
     mg_run_state state = { .step = r->info.step, .max_steps = r->total_steps, .epoch = r->info.epoch,
                            .num_train_epochs = r->o->num_train_epochs, .train_batch_size = r->o->per_device_train_batch_size,
                            .tokens = r->info.tokens, .has_best = r->info.has_best, .best_metric = r->info.best_metric,
-                           .best_step = r->info.best_step, .status = out->stopped_by_user ? "stopped" : "finished" };
+                           .best_step = r->info.best_step, .status = out->paused ? "stopped" : "finished" };
     mg_metric train[] = { { "train_loss", out->last_loss }, { "train_runtime", out->seconds }, { "train_steps", (double)r->info.step },
                           { "train_tokens", (double)r->info.tokens }, { "peak_memory_bytes", (double)out->peak_bytes } };
     mg_metric eval[] = { { "eval_loss", r->eval_loss }, { "eval_accuracy", r->eval_accuracy }, { "eval_loss_before", r->first_eval_loss } };
@@ -344,7 +377,7 @@ mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int arg
     r.eval_accuracy = logged(r.run, "eval_accuracy", false);
     out.last_loss = logged(r.run, "loss", false);
     st = loop(&r, &out, err);
-    if (!st && !out.stopped_by_user) st = take_best(&r, err);
+    if (!st && !out.paused) st = take_best(&r, err);
     if (!st) st = mg_adapter_save(r.adapter, mg_run_folder(r.run), err);
     out.steps = r.info.step;
     out.tokens = r.info.tokens;

@@ -24,7 +24,7 @@ typedef struct mg_sft_facts { /* known before step 0 */
     const mg_memory_plan *plan;
     const mg_dataset     *train, *eval; /* eval NULL: none */
     int64_t               total_steps, steps_per_epoch, start_step, tokens_per_epoch;
-    size_t                checkpoint_bytes;
+    size_t                checkpoint_bytes, n_stages;
     int                   threads;
     const char           *run_folder; /* NULL when only planning */
 } mg_sft_facts;
@@ -47,6 +47,7 @@ typedef struct mg_sft_listener {
     void (*sampled)(void *context, int64_t step, const mg_run_sample *s, size_t n); /* answers to sample_prompts */
     void (*warn)(void *context, const char *text);
     const volatile sig_atomic_t *stop; /* not 0: save and stop */
+    double pause; /* stop, evaluated and saved, after this part of all steps: a run that is gone on with; 0: none */
 } mg_sft_listener;
 
 typedef struct mg_sft_result {
@@ -54,7 +55,7 @@ typedef struct mg_sft_result {
     int64_t steps, tokens, best_step;
     double  seconds, first_eval_loss, last_eval_loss, best_eval_loss, last_loss; /* NaN: not measured */
     size_t  peak_bytes, planned_bytes;
-    bool    stopped_early, stopped_by_user;
+    bool    stopped_early, stopped_by_user, paused;
 } mg_sft_result;
 
 /* `config_yaml`: the resolved options, written into the run folder.  argv may be NULL.

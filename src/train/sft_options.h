@@ -38,6 +38,9 @@ typedef struct mg_sft_options {
     double  val_size;              /* < 1: fraction of the training data, else samples; 0: none */
     int64_t max_length;            /* tokens */
     int64_t max_samples;           /* 0: all */
+    double  train_fraction;        /* of the training data, 0 < it <= 1 */
+    mg_list stages;                /* rising parts of the data, "0.1", "1"; none: everything at once */
+    double  stage_threshold;       /* what a stage must gain for the next to begin */
     bool    assistant_only_loss, completion_only_loss, append_eos;
     int     truncation;             /* mg_truncation */
     int     empty_mask, bad_lines;  /* mg_strictness */

@@ -32,6 +32,8 @@ typedef struct mg_trainer {
     mg_epoch *epoch;
     int64_t  *epoch_first; /* [n_epochs + 1] first step of each epoch */
     int64_t   n_epochs, total_steps, warmup;
+    int64_t  *stage_end; /* [n_stages] last step of each stage; without stages there is one */
+    size_t    n_stages;
     int64_t   tokens_per_epoch;
     const mg_schedule    *schedule;
     const mg_optimizer   *optimizer;

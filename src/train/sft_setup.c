@@ -94,24 +94,53 @@ static mg_status read_data(mg_trainer *r, mg_error *err) {
 
 /* ---- schedule ---- */
 
+/* The part of the data of a stage: "0.25". */
+static mg_status part_of(const mg_sft_options *o, size_t stage, double *part, mg_error *err) {
+    if (!o->stages.n) {
+        *part = o->train_fraction;
+        return MG_OK;
+    }
+    char  *end;
+    double before = stage ? strtod(o->stages.item[stage - 1], NULL) : 0;
+    *part = strtod(o->stages.item[stage], &end);
+    if (*end || !(*part > before && *part <= 1))
+        return mg_fail(err, MG_CONFIG, "stages: '%s' is no part of the data that is larger than the one before it; write rising numbers up to 1, "
+                                       "such as 0.1,0.3,1", o->stages.item[stage]);
+    return MG_OK;
+}
+
+typedef struct { size_t epochs, first; } rooms;
+
+static mg_status add_epoch(mg_trainer *r, const mg_batch_options *b, double part, rooms *cap, mg_error *err) {
+    if (!MG_GROW(r->epoch, cap->epochs, (size_t)r->n_epochs + 1) || !MG_GROW(r->epoch_first, cap->first, (size_t)r->n_epochs + 2))
+        return mg_fail(err, MG_NOMEM, "no memory for the order of %zu samples", r->train.n);
+    mg_epoch *e = &r->epoch[r->n_epochs];
+    *e = (mg_epoch){ 0 };
+    mg_status st = mg_plan_epoch(e, &r->train, b, (uint64_t)r->n_epochs, err);
+    if (st) return st;
+    r->epoch_first[r->n_epochs] = r->total_steps;
+    r->total_steps += (int64_t)ceil(part * (double)e->n_steps);
+    r->epoch_first[++r->n_epochs] = r->total_steps;
+    return MG_OK;
+}
+
+/* Every stage is num_train_epochs long; the last goes on until max_steps where that is set. */
 static mg_status make_schedule(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
     mg_batch_options      b = { .seed = (uint64_t)o->seed, .shuffle = o->shuffle, .packing = o->packing,
                                 .batch_size = (int32_t)o->per_device_train_batch_size,
                                 .gradient_accumulation_steps = (int32_t)o->gradient_accumulation_steps, .max_length = (int32_t)o->max_length };
-    double  epochs = o->max_steps > 0 ? 1e9 : o->num_train_epochs;
-    size_t  cap = 0, cap_first = 0;
+    rooms     cap = { 0 };
     mg_status st = MG_OK;
-    while (!st && (double)r->n_epochs < epochs && (o->max_steps < 0 || r->total_steps < o->max_steps)) {
-        if (!MG_GROW(r->epoch, cap, (size_t)r->n_epochs + 1) || !MG_GROW(r->epoch_first, cap_first, (size_t)r->n_epochs + 2))
-            return mg_fail(err, MG_NOMEM, "no memory for the order of %zu samples", r->train.n);
-        r->epoch[r->n_epochs] = (mg_epoch){ 0 };
-        st = mg_plan_epoch(&r->epoch[r->n_epochs], &r->train, &b, (uint64_t)r->n_epochs, err);
-        if (st) break;
-        double part = fmin(epochs - (double)r->n_epochs, 1);
-        r->epoch_first[r->n_epochs] = r->total_steps;
-        r->total_steps += (int64_t)ceil(part * (double)r->epoch[r->n_epochs].n_steps);
-        r->epoch_first[++r->n_epochs] = r->total_steps;
+    r->n_stages = o->stages.n ? o->stages.n : 1;
+    r->stage_end = mg_calloc(r->n_stages, sizeof *r->stage_end);
+    if (!r->stage_end) return mg_fail(err, MG_NOMEM, "no memory for %zu stages", r->n_stages);
+    for (size_t s = 0; !st && s < r->n_stages; s++) {
+        double epochs = o->max_steps > 0 && s + 1 == r->n_stages ? 1e9 : o->num_train_epochs, done = 0;
+        st = part_of(o, s, &b.part, err);
+        for (; !st && done < epochs && (o->max_steps < 0 || r->total_steps < o->max_steps); done++)
+            st = add_epoch(r, &b, fmin(epochs - done, 1), &cap, err);
+        r->stage_end[s] = r->total_steps;
     }
     if (o->max_steps > 0 && r->total_steps > o->max_steps) r->total_steps = o->max_steps;
     r->warmup = o->warmup_steps < 1 ? (int64_t)ceil(o->warmup_steps * (double)r->total_steps) : (int64_t)o->warmup_steps;
@@ -396,7 +425,7 @@ mg_status mg_trainer_allocate(mg_trainer *r, mg_error *err) {
 void mg_trainer_facts(const mg_trainer *r) {
     if (!r->listener->facts) return;
     mg_sft_facts f = { .bundle = &r->bundle, .adapter = r->adapter, .backend = r->backend, .plan = &r->plan, .train = &r->train,
-                       .eval = r->eval.n ? &r->eval : NULL, .total_steps = r->total_steps,
+                       .eval = r->eval.n ? &r->eval : NULL, .total_steps = r->total_steps, .n_stages = r->n_stages,
                        .steps_per_epoch = r->n_epochs ? (int64_t)r->epoch[0].n_steps : 0, .start_step = r->info.step,
                        .tokens_per_epoch = r->tokens_per_epoch, .checkpoint_bytes = mg_trainer_checkpoint_bytes(r),
                        .threads = mg_threads(), .run_folder = r->run ? mg_run_folder(r->run) : NULL };
@@ -407,6 +436,7 @@ void mg_trainer_close(mg_trainer *r) {
     for (int64_t i = 0; i < r->n_epochs; i++) mg_epoch_free(&r->epoch[i]);
     free(r->epoch);
     free(r->epoch_first);
+    free(r->stage_end);
     mg_trainer_samples_close(r);
     free(r->list);
     free(r->top);

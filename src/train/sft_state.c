@@ -116,6 +116,13 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     number_field(b, "gradient_accumulation_steps", (double)o->gradient_accumulation_steps);
     number_field(b, "packing", o->packing);
     number_field(b, "shuffle", o->shuffle);
+    number_field(b, "train_fraction", o->train_fraction);
+    for (size_t i = 0; i < o->stages.n; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "stage_%zu", i + 1);
+        text_field(b, name, o->stages.item[i]);
+    }
+    number_field(b, "stage_threshold", o->stage_threshold);
     number_field(b, "max_length", (double)o->max_length);
     text_field(b, "lr_scheduler_type", r->schedule->name);
     number_field(b, "learning_rate", o->learning_rate);

@@ -34,6 +34,7 @@ typedef struct rig {
     int64_t        stop_after; /* the listener's stop is raised after this step; 0: never */
     int64_t        stop_after_evaluation; /* the same after the evaluation at this step; -1: never */
     volatile sig_atomic_t stop;
+    double         pause; /* the listener's */
     mg_error       err;
 } rig;
 
@@ -232,7 +233,7 @@ static inline void rig_on_warn(void *context, const char *text) { mg_buf_printf(
 
 static inline mg_status rig_train(rig *r) {
     mg_sft_listener l = { .context = r, .facts = rig_on_facts, .step = rig_on_step, .evaluated = rig_on_evaluated, .sampled = rig_on_sampled, .warn = rig_on_warn,
-                          .stop = &r->stop };
+                          .stop = &r->stop, .pause = r->pause };
     mg_buf yaml = { 0 };
     r->steps = r->evals = r->sampled = 0;
     r->stop = 0;
