@@ -122,7 +122,10 @@ int main(int argc, char **argv) {
     mg_adapter_config c = { .method = mg_method_find("lora"), .r = rank, .alpha = (float)(2 * rank), .targets = "all-linear" };
     OK(mg_adapter_attach(&adapter, &c, &m->net, &params, &err));
     OK(mg_params_seal(&params, backend, &err));
-    OK(mg_params_add_moments(&params, &err));
+    mg_optimizer_settings settings = { .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .max_grad_norm = 1 };
+    mg_optim             *optimizer;
+    OK(mg_optim_open(&optimizer, mg_optimizer_find(option(argc, argv, "--optim", "adamw")), &settings, &params, &err));
+    OK(mg_optim_allocate(optimizer, &err));
     mg_adapter_init(adapter, 0);
     const char *start = option(argc, argv, "--adapter", NULL);
     if (start) OK(mg_adapter_load(adapter, start, &err));
@@ -140,7 +143,6 @@ int main(int argc, char **argv) {
     mg_arena mem;
     mg_tape  tape;
     size_t   arena = 0;
-    mg_optimizer_settings settings = { 0.9f, 0.999f, 1e-8f, 0, 1 };
     for (int s = 0; s < steps; s++) {
         for (int b = 0; b < B; b++) {
             size_t at = (size_t)(s * B + b) * (size_t)T;
@@ -160,7 +162,7 @@ int main(int argc, char **argv) {
             for (int i = 0; i < KERNELS; i++) spent[i].seconds = 0, spent[i].calls = 0;
         double t = now();
         OK(mg_step_train(&tape, m, &packed.batch, 1.0f / (float)packed.batch.n_labels, &loss[s], &err));
-        if (!mg_optimizer_update(mg_optimizer_find("adamw"), &params, backend, &settings, 1e-4f, s + 1, &norm))
+        if (!mg_optim_update(optimizer, 1e-4, s + 1, &norm))
             return fprintf(stderr, "not finite\n"), 1;
         seconds[s] = now() - t;
         for (int b = 0; b < B; b++) free(rows[b].ids), free(rows[b].label);

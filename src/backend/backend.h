@@ -169,6 +169,13 @@ typedef struct mg_device {
     /* The first error of a kernel or copy, MG_DEVICE; waits for all kernels. */
     mg_status (*status)(mg_error *err);
     size_t program_bytes; /* libraries and their work memory, taken at the first use */
+    /* Memory of the host for copies that run beside kernels; NULL where host is true: nothing needs to be copied there.
+     * page_in: kernels launched after it see the copy.  page_out: it copies what the kernels launched so far have
+     * written.  Both return at once and keep their order; status waits for them. */
+    void *(*page_alloc)(size_t bytes);
+    void (*page_free)(void *p);
+    void (*page_in)(void *to, const void *page, size_t bytes);
+    void (*page_out)(void *page, const void *from, size_t bytes);
 } mg_device;
 extern const mg_device mg_device_host;
 

@@ -10,6 +10,13 @@
 #include <stddef.h>
 #include <string.h>
 
+/* "|adamw,adamw_torch,...|..." from the table */
+static const char optimizers[] =
+#define OPTIMIZER(x, also) "|" #x also
+#include "optim/optim.def"
+#undef OPTIMIZER
+    ;
+
 #define AT(field) offsetof(mg_sft_options, field)
 
 #define MODEL    MG_N("Model")
@@ -153,7 +160,7 @@ const mg_option mg_sft_option_rows[] = {
     { .name = "adam_epsilon", .aliases = "adam_eps,eps", .type = &mg_option_float, .offset = AT(adam_epsilon),
       .def = "1e-8", .min = 0, .max = 1, .group = OPTIMISE, .help = MG_N("AdamW's epsilon") },
     { .name = "optim", .aliases = "optimizer", .type = &mg_option_enum, .offset = AT(optim), .def = "adamw",
-      .choices = "adamw,adamw_torch,adamw_torch_fused,adamw_hf", .group = OPTIMISE, .help = MG_N("optimizer") },
+      .choices = &optimizers[1], .group = OPTIMISE, .help = MG_N("optimizer") },
     { .name = "seed", .aliases = "data_seed,random_state", .type = &mg_option_int, .offset = AT(seed), .def = "42",
       .min = 0, .max = INFINITY, .group = OPTIMISE, .help = MG_N("seed of all random numbers") },
 

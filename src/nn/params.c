@@ -1,4 +1,4 @@
-/* params.c -- one block of memory each for values, gradients and moments, on the backend's device.
+/* params.c -- one block of memory each for values and gradients, on the backend's device.
  *
  * Each tensor starts at a multiple of 16 numbers, so that vector loops over the
  * whole array and over one tensor see the same alignment; the gaps stay zero. */
@@ -9,14 +9,16 @@
 
 enum { STRIDE = 16 };
 
-static int64_t room(const mg_tensor *x) { return (x->rows * x->cols + STRIDE - 1) / STRIDE * STRIDE; }
+int64_t mg_params_room(const mg_tensor *x) { return (x->rows * x->cols + STRIDE - 1) / STRIDE * STRIDE; }
 
 static bool append(mg_params *p, mg_tensor *x, bool owned) {
-    size_t cap = p->cap;
-    if (!MG_GROW(p->owned, cap, p->n + 1) || !MG_GROW(p->item, p->cap, p->n + 1)) return false;
+    size_t cap = p->cap, cap_rules = p->cap;
+    if (!MG_GROW(p->owned, cap, p->n + 1) || !MG_GROW(p->rule, cap_rules, p->n + 1) || !MG_GROW(p->item, p->cap, p->n + 1))
+        return false;
+    p->rule[p->n] = (mg_param_rule){ 1, 1 };
     p->owned[p->n] = owned;
     p->item[p->n++] = x;
-    p->count += room(x);
+    p->count += mg_params_room(x);
     return true;
 }
 
@@ -40,6 +42,11 @@ bool mg_params_adopt(mg_params *p, mg_tensor *weight) {
     return true;
 }
 
+void mg_params_set_rule(mg_params *p, const mg_tensor *x, mg_param_rule rule) {
+    for (size_t i = 0; i < p->n; i++)
+        if (p->item[i] == x) p->rule[i] = rule;
+}
+
 /* A set without tensors has memory too, so that no caller meets NULL. */
 static int64_t numbers(const mg_params *p) { return p->count ? p->count : STRIDE; }
 
@@ -52,7 +59,7 @@ static void *zeroed(const mg_device *d, int64_t n, size_t size) {
 static void release(mg_params *p) {
     const mg_device *d = p->backend ? p->backend->device : &mg_device_host;
     if (!d->host) free(p->host);
-    void **all[] = { &p->value, &p->grad, &p->shadow, (void **)&p->m, (void **)&p->v, (void **)&p->squares };
+    void **all[] = { &p->value, &p->grad, &p->shadow, (void **)&p->squares };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (*all[i]) d->free(*all[i]);
         *all[i] = NULL;
@@ -89,18 +96,10 @@ mg_status mg_params_seal(mg_params *p, const mg_backend *b, mg_error *err) {
         x->side = NULL;
         x->format = seen;
         x->grad = (uint8_t *)p->grad + (size_t)at * b->scalar->block_bytes;
-        at += room(x);
+        at += mg_params_room(x);
     }
     mg_params_push(p);
     return MG_OK;
-}
-
-mg_status mg_params_add_moments(mg_params *p, mg_error *err) {
-    if (p->m) return MG_OK;
-    p->m = zeroed(p->backend->device, numbers(p), sizeof(float));
-    p->v = zeroed(p->backend->device, numbers(p), sizeof(float));
-    return p->m && p->v ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for the optimizer's state (%lld numbers)",
-                                          (long long)p->count);
 }
 
 void mg_params_zero_grad(mg_params *p) {
@@ -136,6 +135,7 @@ void mg_params_free(mg_params *p) {
     }
     free(p->item);
     free(p->owned);
+    free(p->rule);
     release(p);
     *p = (mg_params){ 0 };
 }

@@ -1,21 +1,24 @@
 /* params.h -- the numbers that train.
  *
- * Values, gradients and optimizer state of all trainable tensors lie in four
- * arrays of one layout, so that clipping, AdamW, saving and zeroing are one loop
- * each.  Adapters add tensors while they attach; mg_params_seal makes the memory. */
+ * Values and gradients of all trainable tensors lie in two arrays of one layout, so that clipping, the
+ * optimizers, saving and zeroing are one loop each.  Adapters add tensors while they attach;
+ * mg_params_seal makes the memory.  What an optimizer remembers is its own (optim/optimizer.h). */
 #ifndef MG_NN_PARAMS_H
 #define MG_NN_PARAMS_H
 
 #include "autograd/tape.h"
 
+/* How one tensor departs from the rest: factors on the learning rate and on the weight decay. */
+typedef struct mg_param_rule { float lr, decay; } mg_param_rule;
+
 typedef struct mg_params {
-    mg_tensor **item;  /* names as adapter files spell them, without a prefix */
-    bool       *owned; /* made by mg_params_add, not adopted from a model */
-    size_t      n, cap;
+    mg_tensor    **item;  /* names as adapter files spell them, without a prefix */
+    bool          *owned; /* made by mg_params_add, not adopted from a model */
+    mg_param_rule *rule;  /* 1 and 1 unless mg_params_set_rule said otherwise */
+    size_t         n, cap;
     const mg_backend *backend;
     void       *value, *grad; /* [count] scalars of the backend, on its device */
     void       *shadow;       /* [count] the values as elements, which kernels read; NULL: elements are scalars */
-    float      *m, *v;        /* [count] AdamW moments on the device, NULL until an optimizer asks */
     void       *host;         /* [count] values for the program: `value` itself on the host, else a copy */
     double     *squares;      /* one number on the device: the squared norm of the gradients */
     int64_t     count;
@@ -26,8 +29,9 @@ mg_tensor *mg_params_add(mg_params *p, const char *name, int64_t rows, int64_t c
 /* Take a weight of the model into the set (full fine-tuning): seal copies its values in as floats.
  * The model must not be used after mg_params_free. */
 bool       mg_params_adopt(mg_params *p, mg_tensor *weight);
+/* Another learning rate (LoRA+: `lr` times the run's for B) or weight decay (0: none) for one tensor; any time. */
+void       mg_params_set_rule(mg_params *p, const mg_tensor *x, mg_param_rule rule);
 mg_status  mg_params_seal(mg_params *p, const mg_backend *b, mg_error *err);
-mg_status  mg_params_add_moments(mg_params *p, mg_error *err); /* zeroed m and v */
 void       mg_params_zero_grad(mg_params *p);
 
 /* The values of one tensor of a sealed set, for the program to read and write.  pull fetches all of them from the
@@ -35,8 +39,10 @@ void       mg_params_zero_grad(mg_params *p);
 float *mg_params_values(const mg_params *p, const mg_tensor *x);
 void   mg_params_pull(const mg_params *p);
 void   mg_params_push(mg_params *p);
-/* A tensor's place in the arrays, counted in numbers. */
+/* A tensor's place in the arrays, counted in numbers, and the numbers that it takes there: its own and a gap of
+ * zeros up to the next multiple of 16. */
 int64_t mg_params_at(const mg_params *p, const mg_tensor *x);
+int64_t mg_params_room(const mg_tensor *x);
 void       mg_params_free(mg_params *p);
 
 #endif

@@ -1,30 +1,65 @@
 /* optimizer.h -- from gradients to new values.
  *
- * Optimizers and learning-rate schedules are rows of tables.  One update is:
- * norm of all gradients, clipping, the optimizer's rule over the whole parameter
- * array, gradients back to zero.  A gradient that is not finite never reaches
- * the values. */
+ * Optimizers and learning-rate schedules are rows of tables (optim.def, schedule.def).  An optimizer at work
+ * (mg_optim) owns named arrays of state, which are planned before there is memory, saved with a checkpoint and
+ * read back.  One update is: norm of all gradients, clipping, the optimizer's rule over the parameters, gradients
+ * back to zero.  A gradient that is not finite never reaches the values.
+ *
+ *     mg_optim_open(&o, kind, &settings, &params, err)     sizes are known: mg_optim_bytes
+ *     mg_optim_allocate(o, err)                            after mg_params_seal
+ *     mg_optim_update(o, lr, step, &norm)                  once a step
+ *
+ * Paged state lies in memory of the host that the device can copy from and to while it computes, and goes through
+ * two small buffers of the device piece by piece; the arithmetic is that of the unpaged optimizer, bit for bit. */
 #ifndef MG_OPTIM_OPTIMIZER_H
 #define MG_OPTIM_OPTIMIZER_H
 
 #include "nn/params.h"
 
+/* All optimizers' settings; each reads its own. */
 typedef struct mg_optimizer_settings {
     float beta1, beta2, eps, weight_decay;
     float max_grad_norm; /* 0: no clipping */
 } mg_optimizer_settings;
 
+typedef struct mg_optim mg_optim;
+
+/* What all tensors of one update have in common; step counts from 1. */
+typedef struct mg_update {
+    double  lr;
+    float   grad_scale; /* gradients are to be multiplied by this first */
+    int64_t step;
+} mg_update;
+
 typedef struct mg_optimizer {
-    const char *name; /* "adamw" */
-    /* Update all values with gradients times grad_scale; step counts from 1. */
-    void (*step)(mg_params *p, const mg_backend *b, const mg_optimizer_settings *s, float lr, float grad_scale, int64_t step);
+    const char *name;  /* "adamw" */
+    bool        paged; /* state lies on the host */
+    /* Add the arrays of state (mg_optim_add_state) and ask for work memory; nothing is allocated yet. */
+    mg_status (*lay_out)(mg_optim *o, mg_error *err);
+    /* Update all values, shadows too. */
+    void (*step)(mg_optim *o, const mg_update *u);
 } mg_optimizer;
 const mg_optimizer *mg_optimizer_find(const char *name); /* NULL: unknown */
+/* Number i of the table, in the order of optim.def; NULL behind the last. */
+const mg_optimizer *mg_optimizer_at(size_t i);
 
-/* One update.  *norm: gradient norm before clipping (fp64 sum); false, and nothing but the
- * gradients changed (to zero), when it is not finite. */
-bool mg_optimizer_update(const mg_optimizer *o, mg_params *p, const mg_backend *b, const mg_optimizer_settings *s, float lr,
-                         int64_t step, double *norm);
+/* No weight decay for biases and gains of norms, recognised by their names as transformers' trainer does it. */
+void mg_optim_spare_norms(mg_params *p);
+
+/* Plans `kind` for the tensors of p, which must not change after this and outlives it. */
+mg_status mg_optim_open(mg_optim **out, const mg_optimizer *kind, const mg_optimizer_settings *s, mg_params *p, mg_error *err);
+size_t    mg_optim_bytes(const mg_optim *o, const mg_device *d); /* of d's memory, once allocated there */
+mg_status mg_optim_allocate(mg_optim *o, mg_error *err); /* p is sealed; the state is zero */
+void      mg_optim_close(mg_optim *o); /* NULL is fine */
+
+/* One update.  *norm: gradient norm before clipping (fp64 sum); false, and nothing but the gradients changed (to
+ * zero), when it is not finite. */
+bool mg_optim_update(mg_optim *o, double lr, int64_t step, double *norm);
+
+/* The state as a safetensors file, and back.  MG_MISMATCH: the file is of another optimizer or another set of
+ * tensors; the state is then as it was. */
+mg_status mg_optim_save(const mg_optim *o, const char *path, mg_error *err);
+mg_status mg_optim_load(mg_optim *o, const char *path, mg_error *err);
 
 /* The factor on the learning rate at update `step` (from 0) of `total`, after `warmup` updates; as in transformers. */
 typedef struct mg_schedule {

@@ -50,11 +50,11 @@ static void choose(mg_memory_plan *plan, int64_t layers, int rerun, mg_keep othe
 }
 
 mg_status mg_plan_memory(mg_memory_plan *plan, const mg_model *m, const mg_params *p, const mg_backend *real, int policy,
-                         size_t program, size_t limit, mg_plan_batch_fn batches, void *context, mg_error *err) {
+                         size_t state, size_t program, size_t limit, mg_plan_batch_fn batches, void *context, mg_error *err) {
     int64_t layers = m->c.layers;
     *plan = (mg_memory_plan){ .weights = mg_model_placed_bytes(m, real), .program = program, .available = limit ? limit : real->device->available() };
     plan->adapter = (size_t)p->count * (sizeof(float) + (real->element == real->scalar ? 0 : real->element->block_bytes));
-    plan->optimizer = 3 * (size_t)p->count * sizeof(float); /* gradients, two moments */
+    plan->optimizer = (size_t)p->count * sizeof(float) + state;
     size_t fixed = plan->weights + plan->adapter + plan->optimizer + plan->program;
     int    low = policy == MG_PLAN_RERUN_ALL ? (int)layers : 0, high = policy == MG_PLAN_KEEP_ALL ? 0 : (int)layers;
     /* the least number of layers that must run again; `low` first, because it usually fits */

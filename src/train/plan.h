@@ -12,7 +12,7 @@
 typedef struct mg_memory_plan {
     size_t weights;    /* as they lie in files and copies */
     size_t adapter;    /* trainable values */
-    size_t optimizer;  /* gradients and moments */
+    size_t optimizer;  /* gradients and the optimizer's state */
     size_t arena;      /* activations, their gradients and work memory of the largest micro-batch */
     size_t program;    /* everything else: tokenizer, data, libraries, scratch */
     size_t total, available;
@@ -31,9 +31,9 @@ enum { MG_PLAN_AUTO, MG_PLAN_RERUN_ALL, MG_PLAN_KEEP_ALL };
 size_t mg_plan_arena(const mg_model *m, const mg_backend *real, const mg_keep *keep, mg_plan_batch_fn batches, void *context,
                      int *nodes);
 
-/* `program`: bytes of everything but weights, parameters and arena.  `limit` 0: what the machine has to spare
+/* `state`: bytes of the optimizer's state.  `program`: bytes of everything but weights, parameters, state and arena.  `limit` 0: what the machine has to spare
  * (plan->available is filled).  The plan is complete also when it does not fit (MG_NOFIT). */
 mg_status mg_plan_memory(mg_memory_plan *plan, const mg_model *m, const mg_params *p, const mg_backend *real, int policy,
-                         size_t program, size_t limit, mg_plan_batch_fn batches, void *context, mg_error *err);
+                         size_t state, size_t program, size_t limit, mg_plan_batch_fn batches, void *context, mg_error *err);
 
 #endif

@@ -134,8 +134,7 @@ static mg_status one_step(mg_trainer *r, mg_sft_step *s, mg_error *err) {
     if (st) return st;
     s->finite = isfinite(s->loss);
     if (s->finite)
-        s->finite = mg_optimizer_update(r->optimizer, &r->params, r->backend, &r->settings, (float)s->learning_rate, r->info.step + 1,
-                                        &s->grad_norm);
+        s->finite = mg_optim_update(r->optimizer, s->learning_rate, r->info.step + 1, &s->grad_norm);
     else {
         s->grad_norm = NAN;
         mg_params_zero_grad(&r->params);

@@ -61,7 +61,7 @@ typedef struct mg_sft_options {
     double  warmup_steps;      /* < 1: fraction of all steps */
     double  weight_decay, max_grad_norm; /* max_grad_norm 0: no clipping */
     double  adam_beta1, adam_beta2, adam_epsilon;
-    int     optim; /* 0: adamw */
+    int     optim; /* number in optim/optim.def */
     int64_t seed;
 
     /* records and stopping */

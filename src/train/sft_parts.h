@@ -36,8 +36,7 @@ typedef struct mg_trainer {
     size_t    n_stages;
     int64_t   tokens_per_epoch;
     const mg_schedule    *schedule;
-    const mg_optimizer   *optimizer;
-    mg_optimizer_settings settings;
+    mg_optim             *optimizer;
 
     mg_memory_plan plan;
     mg_arena       mem;

@@ -229,15 +229,20 @@ static mg_status check_ids(const mg_trainer *r, const mg_dataset *d, mg_error *e
     return MG_OK;
 }
 
+static mg_status plan_optimizer(mg_trainer *r, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    mg_optimizer_settings s = { .beta1 = (float)o->adam_beta1, .beta2 = (float)o->adam_beta2, .eps = (float)o->adam_epsilon,
+                                .weight_decay = (float)o->weight_decay, .max_grad_norm = (float)o->max_grad_norm };
+    mg_optim_spare_norms(&r->params);
+    return mg_optim_open(&r->optimizer, mg_optimizer_at((size_t)o->optim), &s, &r->params, err);
+}
+
 mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
     mg_threads_start(o->threads ? (int)o->threads : r->threads_then);
     static const char *const schedules[] = { [MG_LR_COSINE] = "cosine", [MG_LR_LINEAR] = "linear", [MG_LR_CONSTANT] = "constant",
                                              [MG_LR_CONSTANT_WITH_WARMUP] = "constant_with_warmup" };
     r->schedule = mg_schedule_find(schedules[o->lr_scheduler_type]);
-    r->optimizer = mg_optimizer_find("adamw");
-    r->settings = (mg_optimizer_settings){ (float)o->adam_beta1, (float)o->adam_beta2, (float)o->adam_epsilon, (float)o->weight_decay,
-                                           (float)o->max_grad_norm };
     r->eval_loss = r->eval_accuracy = r->first_eval_loss = NAN;
     mg_status st = choose_backend(r, err);
     if (!st) st = open_model(r, err);
@@ -245,6 +250,7 @@ mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
     if (!st) st = check_ids(r, &r->train, err);
     if (!st) st = check_ids(r, &r->eval, err);
     if (!st) st = attach_adapter(r, err);
+    if (!st) st = plan_optimizer(r, err);
     if (!st) st = make_schedule(r, err);
     if (!st) st = mg_trainer_samples_open(r, err);
     if (st) return st;
@@ -395,8 +401,8 @@ mg_status mg_trainer_plan(mg_trainer *r, mg_error *err) {
     c->r = r;
     c->cut = cut;
     collect(c);
-    mg_status st = mg_plan_memory(&r->plan, r->bundle.model, &r->params, r->backend, policies[r->o->gradient_checkpointing], program,
-                                  (size_t)r->o->memory_limit, next_candidate, c, err);
+    mg_status st = mg_plan_memory(&r->plan, r->bundle.model, &r->params, r->backend, policies[r->o->gradient_checkpointing],
+                                  mg_optim_bytes(r->optimizer, r->backend->device), program, (size_t)r->o->memory_limit, next_candidate, c, err);
     if (st == MG_NOFIT) ways_out(r, c, err);
     free(cut);
     free(c);
@@ -405,7 +411,7 @@ mg_status mg_trainer_plan(mg_trainer *r, mg_error *err) {
 
 mg_status mg_trainer_allocate(mg_trainer *r, mg_error *err) {
     mg_status st = mg_params_seal(&r->params, r->backend, err);
-    if (!st) st = mg_params_add_moments(&r->params, err);
+    if (!st) st = mg_optim_allocate(r->optimizer, err);
     if (!st && r->o->adapter)
         st = mg_adapter_load(r->adapter, r->o->adapter, err);
     else if (!st)
@@ -444,6 +450,7 @@ void mg_trainer_close(mg_trainer *r) {
     mg_tape_close(&r->tape);
     mg_arena_close(&r->mem);
     if (r->adapter) mg_adapter_detach(r->adapter, &r->bundle.model->net);
+    mg_optim_close(r->optimizer);
     mg_params_free(&r->params);
     mg_dataset_free(&r->train);
     mg_dataset_free(&r->eval);

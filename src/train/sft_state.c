@@ -1,6 +1,6 @@
 /* sft_state.c -- what of a training run is kept on disk, and coming back from it.
  *
- * A checkpoint holds the adapter, AdamW's moments and the position; everything
+ * A checkpoint holds the adapter, the optimizer's state and the position; everything
  * else (order of data, dropout masks, learning rate) is computed again from the
  * seed.  identity.json holds every setting that the numbers depend on: a resume
  * with another one is refused, field by field. */
@@ -124,6 +124,7 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     }
     number_field(b, "stage_threshold", o->stage_threshold);
     number_field(b, "max_length", (double)o->max_length);
+    text_field(b, "optim", mg_optimizer_at((size_t)o->optim)->name);
     text_field(b, "lr_scheduler_type", r->schedule->name);
     number_field(b, "learning_rate", o->learning_rate);
     number_field(b, "warmup_steps", (double)r->warmup);
@@ -188,19 +189,9 @@ done:
 
 /* ---- writing ---- */
 
-static mg_status write_moments(void *context, const char *path, mg_error *err) {
-    mg_trainer *r = context;
-    size_t      bytes = (size_t)r->params.count * sizeof(float);
-    float      *copy = r->backend->device->host ? NULL : mg_calloc(2, bytes), *m = r->params.m, *v = r->params.v;
-    if (!r->backend->device->host) {
-        if (!copy) return mg_fail(err, MG_NOMEM, "%s: no memory", path);
-        r->backend->device->get(m = copy, r->params.m, bytes);
-        r->backend->device->get(v = copy + r->params.count, r->params.v, bytes);
-    }
-    mg_st_entry e[] = { { "exp_avg", "F32", 1, { r->params.count }, m, bytes }, { "exp_avg_sq", "F32", 1, { r->params.count }, v, bytes } };
-    mg_status   st = mg_safetensors_save(path, e, 2, (const char *const[]){ "format", "migaki-adamw", NULL }, err);
-    free(copy);
-    return st;
+static mg_status write_optimizer(void *context, const char *path, mg_error *err) {
+    const mg_trainer *r = context;
+    return mg_optim_save(r->optimizer, path, err);
 }
 
 /* mg_adapter_save writes two files into a folder; the checkpoint wants them one by one. */
@@ -237,7 +228,7 @@ static mg_status write_checkpoint(mg_trainer *r, mg_error *err) {
                   (long long)r->info.step);
     mg_status st = mg_checkpoint_begin(&w, mg_run_folder(r->run), &r->info, err);
     for (size_t i = 0; !st && i < 2; i++) st = mg_checkpoint_add_file(w, files[i].name, write_adapter, &files[i], err);
-    if (!st) st = mg_checkpoint_add_file(w, "optimizer.safetensors", write_moments, r, err);
+    if (!st) st = mg_checkpoint_add_file(w, "optimizer.safetensors", write_optimizer, r, err);
     if (!st) st = mg_checkpoint_add_bytes(w, "scheduler.json", schedule.data, schedule.len, err);
     if (!st) st = mg_checkpoint_add_bytes(w, "rng_state.json", random.data, random.len, err);
     if (!st) st = mg_checkpoint_add_bytes(w, "trainer_state.json", state.data, state.len, err);
@@ -262,7 +253,9 @@ mg_status mg_trainer_save(mg_trainer *r, mg_error *err) {
     return st;
 }
 
-size_t mg_trainer_checkpoint_bytes(const mg_trainer *r) { return (size_t)r->params.count * 3 * sizeof(float); }
+size_t mg_trainer_checkpoint_bytes(const mg_trainer *r) {
+    return (size_t)r->params.count * sizeof(float) + mg_optim_bytes(r->optimizer, &mg_device_host);
+}
 
 static mg_status write_tokenizer_config(mg_trainer *r, mg_error *err) {
     const mg_bundle *b = &r->bundle;
@@ -301,19 +294,9 @@ mg_status mg_trainer_write_text(mg_trainer *r, mg_error *err) {
 
 /* ---- coming back ---- */
 
-static mg_status read_moments(mg_trainer *r, const char *folder, mg_error *err) {
-    mg_safetensors *f = NULL;
-    char           *path = mg_path_join(folder, "optimizer.safetensors");
-    mg_status       st = path ? mg_safetensors_open(&f, path, err) : mg_fail(err, MG_NOMEM, "%s", folder);
-    size_t          bytes = (size_t)r->params.count * sizeof(float);
-    const mg_st_entry *m = st ? NULL : mg_safetensors_find(f, "exp_avg"), *v = st ? NULL : mg_safetensors_find(f, "exp_avg_sq");
-    if (!st && (!m || !v || m->bytes != bytes || v->bytes != bytes))
-        st = mg_fail(err, MG_MISMATCH, "%s: holds no AdamW state for %lld numbers", path, (long long)r->params.count);
-    if (!st) {
-        r->backend->device->put(r->params.m, m->data, bytes);
-        r->backend->device->put(r->params.v, v->data, bytes);
-    }
-    mg_safetensors_close(f);
+static mg_status read_optimizer(mg_trainer *r, const char *folder, mg_error *err) {
+    char     *path = mg_path_join(folder, "optimizer.safetensors");
+    mg_status st = path ? mg_optim_load(r->optimizer, path, err) : mg_fail(err, MG_NOMEM, "%s", folder);
     free(path);
     return st;
 }
@@ -332,7 +315,7 @@ mg_status mg_trainer_restore(mg_trainer *r, const char *which, mg_error *err) {
         goto done;
     }
     if (!st) st = same_identity(r, folder, err);
-    if (!st) st = read_moments(r, folder, err);
+    if (!st) st = read_optimizer(r, folder, err);
     if (!st) st = mg_adapter_load(r->adapter, folder, err);
     if (!st) {
         memcpy(info.config_hash, r->info.config_hash, sizeof info.config_hash);

@@ -71,17 +71,20 @@ static void train(outcome *o, mg_model *m, const mg_backend *b, mg_params *p, mg
     mg_tape               tape;
     mg_packed             packed = { 0 };
     mg_keep               keep[MG_CONFIG_LAYERS];
-    mg_optimizer_settings s = { 0.9f, 0.999f, 1e-8f, 0.01f, 1 };
+    mg_optimizer_settings s = { .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .weight_decay = 0.01f, .max_grad_norm = 1 };
+    mg_optim             *optimizer;
     for (int i = 0; i < MG_CONFIG_LAYERS; i++) keep[i] = policy;
     OK(mg_arena_open(&mem, b->device, ARENA, false, &err));
     OK(mg_tape_open(&tape, b, &mem, NODES, &err));
-    OK(mg_params_add_moments(p, &err));
+    OK(mg_optim_open(&optimizer, mg_optimizer_find("adamw"), &s, p, &err));
+    OK(mg_optim_allocate(optimizer, &err));
     tape.keep = keep;
     make_samples(&packed, m->c.vocab);
     for (int i = 0; i < STEPS; i++) {
         OK(mg_step_train(&tape, m, &packed.batch, 1.0f / (float)packed.batch.n_labels, &o->loss[i], &err));
-        assert_true(mg_optimizer_update(mg_optimizer_find("adamw"), p, b, &s, 1e-3f, i + 1, &o->norm[i]));
+        assert_true(mg_optim_update(optimizer, 1e-3, i + 1, &o->norm[i]));
     }
+    mg_optim_close(optimizer);
     mg_params_pull(p);
     o->bytes = (size_t)p->count * sizeof(float);
     o->values = malloc(o->bytes);

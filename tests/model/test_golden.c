@@ -198,21 +198,24 @@ static void steps_match(rig *r, const char *path, const char *label) {
     mg_json j;
     OK(mg_json_open(&j, path, 1 << 20, &err));
     yyjson_val *set = yyjson_obj_get(j.root, "settings"), *step;
-    mg_optimizer_settings s = { (float)yyjson_get_num(yyjson_arr_get(yyjson_obj_get(set, "betas"), 0)),
-                                (float)yyjson_get_num(yyjson_arr_get(yyjson_obj_get(set, "betas"), 1)),
-                                (float)yyjson_get_num(yyjson_obj_get(set, "eps")),
-                                (float)yyjson_get_num(yyjson_obj_get(set, "weight_decay")),
-                                (float)yyjson_get_num(yyjson_obj_get(set, "max_grad_norm")) };
-    OK(mg_params_add_moments(&r->params, &err));
+    mg_optimizer_settings s = { .beta1 = (float)yyjson_get_num(yyjson_arr_get(yyjson_obj_get(set, "betas"), 0)),
+                                .beta2 = (float)yyjson_get_num(yyjson_arr_get(yyjson_obj_get(set, "betas"), 1)),
+                                .eps = (float)yyjson_get_num(yyjson_obj_get(set, "eps")),
+                                .weight_decay = (float)yyjson_get_num(yyjson_obj_get(set, "weight_decay")),
+                                .max_grad_norm = (float)yyjson_get_num(yyjson_obj_get(set, "max_grad_norm")) };
+    mg_optim *o;
+    OK(mg_optim_open(&o, mg_optimizer_find("adamw"), &s, &r->params, &err));
+    OK(mg_optim_allocate(o, &err));
     mg_params_zero_grad(&r->params);
     size_t i, n;
     yyjson_arr_foreach(yyjson_obj_get(j.root, "steps"), i, n, step) {
         double norm, loss = loss_and_gradient(r), lr = yyjson_get_num(yyjson_obj_get(step, "lr"));
-        assert_true(mg_optimizer_update(mg_optimizer_find("adamw"), &r->params, r->tape.backend, &s, (float)lr, (int64_t)i + 1, &norm));
+        assert_true(mg_optim_update(o, lr, (int64_t)i + 1, &norm));
         NEAR(loss, yyjson_get_num(yyjson_obj_get(step, "loss")), 1e-4, "%s: loss of step %zu", label, i);
         NEAR(norm, yyjson_get_num(yyjson_obj_get(step, "grad_norm")), 1e-4, "%s: gradient norm of step %zu", label, i);
     }
     assert_int_equal(n, 5);
+    mg_optim_close(o);
     mg_json_free(&j);
 }
 

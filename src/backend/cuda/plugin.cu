@@ -81,8 +81,42 @@ static size_t device_available(void) {
     return free_bytes;
 }
 
+/* ---- pages: a stream of their own, in order; events tie it to the kernels ---- */
+
+static cudaStream_t page_stream;
+static cudaEvent_t  page_event;
+
+static void *page_alloc(size_t bytes) {
+    void *p = nullptr;
+    if (!page_stream) {
+        mg_cuda_check(cudaStreamCreateWithFlags(&page_stream, cudaStreamNonBlocking), "a stream for pages");
+        mg_cuda_check(cudaEventCreateWithFlags(&page_event, cudaEventDisableTiming), "an event for pages");
+    }
+    if (cudaMallocHost(&p, bytes) == cudaSuccess) return p;
+    cudaGetLastError(); /* no memory is no broken device */
+    return nullptr;
+}
+
+static void page_free(void *p) {
+    mg_cuda_check(cudaStreamSynchronize(page_stream), "waiting for pages");
+    mg_cuda_check(cudaFreeHost(p), "free");
+}
+
+static void page_in(void *to, const void *page, size_t bytes) {
+    mg_cuda_check(cudaMemcpyAsync(to, page, bytes, cudaMemcpyHostToDevice, page_stream), "page in");
+    mg_cuda_check(cudaEventRecord(page_event, page_stream), "page in");
+    mg_cuda_check(cudaStreamWaitEvent(mg_cuda_stream, page_event, 0), "page in");
+}
+
+static void page_out(void *page, const void *from, size_t bytes) {
+    mg_cuda_check(cudaEventRecord(page_event, mg_cuda_stream), "page out");
+    mg_cuda_check(cudaStreamWaitEvent(page_stream, page_event, 0), "page out");
+    mg_cuda_check(cudaMemcpyAsync(page, from, bytes, cudaMemcpyDeviceToHost, page_stream), "page out");
+}
+
 static mg_status device_status(mg_error *err) {
     mg_cuda_check(cudaStreamSynchronize(mg_cuda_stream), "waiting for the device");
+    if (page_stream) mg_cuda_check(cudaStreamSynchronize(page_stream), "waiting for pages");
     if (first_error == cudaSuccess) return MG_OK;
     return host->fail(err, MG_DEVICE, "the CUDA device failed: %s (%s); start again, and if it stays look at nvidia-smi and dmesg",
                       cudaGetErrorString(first_error), first_what);
@@ -92,6 +126,7 @@ static char      device_name[16], device_detail[160];
 static mg_device device = {
     device_name, device_detail, false,       device_alloc,     device_free,   device_put,
     device_get,  device_move,   device_zero, device_available, device_status, PROGRAM_BYTES,
+    page_alloc,  page_free,   page_in,     page_out,
 };
 
 /* ---- kernel tables ---- */
