@@ -5,7 +5,7 @@
 #
 # PEER is a Python that has torch, transformers, peft, gguf and llama-cpp-python.  A whole circle on SmolLM2-135M: GGUF file,
 # Hugging Face folder, the demo's training on it (some five minutes; RUN is one that was made before), merged folder,
-# GGUF files and GGUF LoRA.  The numbers it prints are in docs/EXPORT.md.
+# GGUF files and GGUF LoRA.  Its last output is in docs/INTEROP.md.
 set -eu
 peer=${PEER:?a Python with torch, transformers, peft, gguf and llama-cpp-python}
 migaki=$(realpath "${MIGAKI_BIN:-build/release/bin/migaki}")
@@ -45,6 +45,9 @@ echo "== GGUF and LoRA"
 "$migaki" export "$run" -m hf --to gguf:q4_k_m -o q4.gguf
 peer greedy "$migaki" merged merged.gguf "" "$demo/ja/heldout.jsonl" exact
 peer greedy "$migaki" merged back.gguf lora.gguf "$demo/ja/heldout.jsonl" exact
+# the packed weights themselves: decoded by us, multiplied by llama.cpp in fp32
+"$migaki" export -m q4.gguf --to gguf:f32 -o q4-f32.gguf
+peer greedy "$migaki" q4.gguf q4-f32.gguf "" "$demo/ja/heldout.jsonl" exact
 peer greedy "$migaki" q4.gguf q4.gguf "" "$demo/ja/heldout.jsonl" near
 
 echo "== quantised as llama.cpp does"
