@@ -151,6 +151,43 @@ typedef struct {
     float        lr, beta1, beta2, eps, decay, grad_scale;
     double       c1, c2; /* 1 - beta1^t, 1 - beta2^t */
 } mg_adamw_args;
+/* Lion (Chen et al. 2023, arXiv 2302.06675): p -= lr decay p; p -= lr sign(beta1 m + (1 - beta1) g);
+ * m = beta2 m + (1 - beta2) g; sign(0) = 0.  Shadow and grad_scale as above. */
+typedef struct {
+    float       *p, *m;
+    const float *grad;
+    void        *shadow;
+    const mg_format *shadow_format;
+    int64_t      n;
+    float        lr, beta1, beta2, decay, grad_scale;
+} mg_lion_args;
+/* Adafactor (Shazeer & Stern 2018, arXiv 1804.04235) on a matrix, as transformers.Adafactor.  With u = g^2 + eps:
+ *   row [rows], col [cols] = their running means of u over a row, a column (decay beta2); g / sqrt(row col / mean row)
+ *   or, when `square` [rows * cols] is set instead of them, its running mean; g / sqrt(square)
+ * is scaled down to a root mean square of at most `clip`, multiplied by lr, and by max(param_eps, rms(p)) when
+ * param_eps > 0; averaged in `mean` [rows * cols] with beta1 when that is set; and taken from p after p -= lr decay p.
+ * grad is overwritten.  work: mg_adafactor_work doubles. */
+typedef struct {
+    float  *p, *grad, *row, *col, *square, *mean;
+    void   *shadow;
+    const mg_format *shadow_format;
+    int64_t rows, cols;
+    float   lr, beta1, beta2, eps, clip, param_eps, decay, grad_scale;
+    double *work;
+} mg_adafactor_args;
+enum { MG_ADAFACTOR_PARTS = 256 }; /* pieces that sums are made of, at most */
+static inline size_t mg_adafactor_work(int64_t rows, int64_t cols) {
+    return (size_t)(4 + rows + 3 * MG_ADAFACTOR_PARTS + cols * (rows < MG_ADAFACTOR_PARTS ? rows : MG_ADAFACTOR_PARTS));
+}
+/* Block-wise dynamic 8-bit numbers of optimizer state (Dettmers et al. 2021, arXiv 2110.02861): x[i] = map[code[i]]
+ * absmax[i / 256]; encode finds absmax and the nearest code of x / absmax (the lower one at a tie).  map: 256 values,
+ * ascending (mg_dynamic_map), on the device. */
+enum { MG_DYNAMIC8_BLOCK = 256 };
+typedef struct { float *x; int64_t n; const uint8_t *code; const float *absmax, *map; } mg_dynamic8_decode_args;
+typedef struct { const float *x; int64_t n; uint8_t *code; float *absmax; const float *map; } mg_dynamic8_encode_args;
+/* y[i] += scale r[i], r uniform in [-1, 1) from mg_rng_uniform(rng, i), or with `normal` mg_rng_normal(rng, i); the
+ * first number of y counts as number `first` (a multiple of 4). */
+typedef struct { mg_mat y; float scale; mg_rng rng; int64_t first; bool normal; } mg_noise_args;
 /* *out += sum of squares in double, in a fixed order; out lies on the device */
 typedef struct { const float *x; int64_t n; double *out; } mg_square_sum_args;
 

@@ -744,6 +744,90 @@ static void try_adamw(trial *t) {
     compare(t, "v", v, t->elementwise, 0.1);
 }
 
+static void try_lion(trial *t) {
+    int          n = rows_of(t) * cols_of(t);
+    twin         p = in_place(t, 1, n, 1), m = in_place(t, 1, n, 1);
+    mg_lion_args a = { .grad = input(t, 1, n).data, .n = n, .lr = 0.2f, .beta1 = 0.9f, .beta2 = 0.99f, .decay = 0.1f, .grad_scale = 0.5f },
+                 ref = a, got = a;
+    ref.p = p.ref.data, ref.m = m.ref.data;
+    got.p = p.got.data, got.m = m.got.data;
+    RUN(t, lion, ref, got);
+    compare(t, "p", p, t->elementwise, 0.1);
+    compare(t, "m", m, t->elementwise, 0.1);
+}
+
+static void make_positive(twin x) {
+    for (int64_t i = 0; i < x.ref.rows * x.ref.cols; i++)
+        ((float *)x.got.data)[i] = ((float *)x.ref.data)[i] = fabsf(((float *)x.ref.data)[i]);
+}
+
+static void try_adafactor(trial *t) {
+    int               rows = rows_of(t), cols = cols_of(t), kind = random_int(&t->r, 0, 3);
+    twin              p = in_place(t, rows, cols, 1), g = in_place(t, rows, cols, 1);
+    twin              row = in_place(t, 1, rows, 1), col = in_place(t, 1, cols, 1), square = in_place(t, rows, cols, 1), mean = in_place(t, rows, cols, 1);
+    mg_adafactor_args a = { .rows = rows, .cols = cols, .lr = 0.2f, .beta1 = 0.9f, .beta2 = 0.8f, .eps = 1e-3f, .clip = kind & 1 ? 0.5f : 10,
+                            .param_eps = kind & 2 ? 1e-3f : 0, .decay = 0.1f, .grad_scale = 0.5f },
+                      ref = a, got = a;
+    make_positive(row), make_positive(col), make_positive(square);
+    ref.p = p.ref.data, ref.grad = g.ref.data, got.p = p.got.data, got.grad = g.got.data;
+    if (kind == 1)
+        ref.square = square.ref.data, got.square = square.got.data;
+    else
+        ref.row = row.ref.data, ref.col = col.ref.data, got.row = row.got.data, got.col = col.got.data;
+    if (kind == 2) ref.mean = mean.ref.data, got.mean = mean.got.data;
+    ref.work = work_of(t, mg_adafactor_work(rows, cols) * sizeof(double));
+    got.work = work_of(t, mg_adafactor_work(rows, cols) * sizeof(double));
+    RUN(t, adafactor, ref, got);
+    compare(t, "p", p, t->elementwise, 0.1);
+    compare(t, "grad", g, t->elementwise, 0.1);
+    compare(t, "row", row, t->elementwise, 0.1);
+    compare(t, "col", col, t->elementwise, 0.1);
+    compare(t, "square", square, t->elementwise, 0.1);
+    compare(t, "mean", mean, t->elementwise, 0.1);
+}
+
+/* Codes, scales and what they stand for are equal to the last bit. */
+static void try_dynamic8_encode(trial *t) {
+    int          n = rows_of(t) * cols_of(t), blocks = (n + 255) / 256;
+    bool         is_signed = random_int(&t->r, 0, 1);
+    const float *map = mg_dynamic_map(is_signed);
+    twin         scale = in_place(t, 1, blocks, 0);
+    uint8_t     *ref = take(t, (size_t)n, 0, EXPECTED), *got = take(t, (size_t)n, 3, OUTPUT);
+    mg_mat       x = input(t, 1, n);
+    for (int i = 0; i < n; i++) {
+        float *v = (float *)x.data + i;
+        *v *= (float)pow(10, -random_int(&t->r, 0, 6));
+        if (!is_signed) *v = fabsf(*v);
+        if (t->shape % 5 == 0) *v = 0;
+    }
+    RUN(t, dynamic8_encode, ((mg_dynamic8_encode_args){ x.data, n, ref, scale.ref.data, map }),
+        ((mg_dynamic8_encode_args){ x.data, n, got, scale.got.data, map }));
+    if (memcmp(ref, got, (size_t)n)) TROUBLE(t, "codes differ");
+    compare(t, "absmax", scale, 0, 0);
+}
+
+static void try_dynamic8_decode(trial *t) {
+    int          n = rows_of(t) * cols_of(t);
+    const float *map = mg_dynamic_map(random_int(&t->r, 0, 1));
+    twin         x = in_place(t, 1, n, 0);
+    uint8_t     *code = take(t, (size_t)n, 1, INPUT);
+    mg_mat       scale = input(t, 1, (n + 255) / 256);
+    for (int i = 0; i < n; i++) code[i] = (uint8_t)random_bits(&t->r);
+    RUN(t, dynamic8_decode, ((mg_dynamic8_decode_args){ x.ref.data, n, code, scale.data, map }),
+        ((mg_dynamic8_decode_args){ x.got.data, n, code, scale.data, map }));
+    compare(t, "x", x, 0, 0);
+}
+
+static void try_noise(trial *t) {
+    int           n = rows_of(t), d = cols_of(t);
+    mg_noise_args a = { .scale = 0.3f, .rng = { random_bits(&t->r), random_bits(&t->r) }, .first = 4 * random_int(&t->r, 0, 99),
+                        .normal = random_int(&t->r, 0, 1) }, ref = a, got = a;
+    twin          y = output(t, n, d, true);
+    ref.y = y.ref, got.y = y.got;
+    RUN(t, noise, ref, got);
+    compare(t, "y", y, t->elementwise, 0.1);
+}
+
 static void try_square_sum(trial *t) {
     int     n = rows_of(t) * cols_of(t);
     mg_mat  x = input(t, 1, n);

@@ -35,6 +35,11 @@ SHARED(glu_back)
 SHARED(dropout)
 SHARED(weighted_sum)
 SHARED(adamw)
+SHARED(lion)
+SHARED(adafactor)
+SHARED(dynamic8_decode)
+SHARED(dynamic8_encode)
+SHARED(noise)
 SHARED(square_sum)
 
 /* The products add to y alone: what lies elsewhere is put there first. */

@@ -5,7 +5,7 @@
  *   gemm.c       dense products of one thread, by oneDNN or OpenBLAS
  *   decode.c     storage formats to fp32 and bf16; weights.c gives blocks of them
  *   scratch.c    memory of a thread that stays in its cache
- *   linear.c, attention.c, logprob.c, rows.c, cpu.c    the kernels
+ *   linear.c, attention.c, logprob.c, rows.c, optim.c, cpu.c    the kernels
  *
  * The rule of the whole: our own pool splits an op over threads, and every
  * thread calls single-threaded products on pieces that fit its cache. */
@@ -73,6 +73,11 @@ void mg_cpu_glu_back(mg_glu_back_args a);
 void mg_cpu_dropout(mg_dropout_args a);
 void mg_cpu_weighted_sum(mg_weighted_sum_args a);
 void mg_cpu_adamw(mg_adamw_args a);
+void mg_cpu_lion(mg_lion_args a);
+void mg_cpu_adafactor(mg_adafactor_args a);
+void mg_cpu_dynamic8_decode(mg_dynamic8_decode_args a);
+void mg_cpu_dynamic8_encode(mg_dynamic8_encode_args a);
+void mg_cpu_noise(mg_noise_args a);
 void mg_cpu_square_sum(mg_square_sum_args a);
 
 #endif

@@ -206,3 +206,16 @@ void MG_LOOP(adamw)(const mg_adamw_args *a, int64_t first, int64_t n) {
         p[i] = w - step * m[i] / (sqrtf(v[i]) * root + eps);
     }
 }
+
+void MG_LOOP(lion)(const mg_lion_args *a, int64_t first, int64_t n) {
+    float       *restrict p = a->p + first, *restrict m = a->m + first;
+    const float *restrict grad = a->grad + first;
+    float        b1 = a->beta1, b2 = a->beta2, n1 = (float)(1 - (double)b1), n2 = (float)(1 - (double)b2), lr = a->lr;
+    float        shrink = (float)((double)a->lr * a->decay), scale = a->grad_scale;
+    for (int64_t i = 0; i < n; i++) {
+        float g = grad[i] * scale, d = b1 * m[i] + n1 * g;
+        float w = p[i] - shrink * p[i];
+        p[i] = d > 0 ? w - lr : d < 0 ? w + lr : w;
+        m[i] = b2 * m[i] + n2 * g;
+    }
+}

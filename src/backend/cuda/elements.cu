@@ -3,6 +3,7 @@
  * One thread for eight neighbours; what is left over at the end goes one by one.  All inputs of a place are
  * read before anything is written there, so outputs may share an input's memory. */
 #include "backend/cuda/loss_scale.h"
+#include "backend/cuda/philox.h"
 #include "backend/cuda/vec.h"
 
 enum { THREADS = 256 };
@@ -162,22 +163,7 @@ static_assert(MG_SILU == 0 && MG_GELU_TANH == 1 && MG_GELU == 2 && MG_TANH == 3,
 void mg_cuda_glu(mg_glu_args a) { activations[a.kind].forward(a); }
 void mg_cuda_glu_back(mg_glu_back_args a) { activations[a.kind].back(a); }
 
-/* ---- dropout: the numbers of base/rng.h ---- */
-
-static __device__ __forceinline__ void philox(mg_rng r, uint64_t i, uint32_t (&c)[4]) {
-    c[0] = (uint32_t)i, c[1] = (uint32_t)(i >> 32), c[2] = (uint32_t)r.where, c[3] = (uint32_t)(r.where >> 32);
-    uint32_t k0 = (uint32_t)r.seed, k1 = (uint32_t)(r.seed >> 32);
-#pragma unroll
-    for (int round = 0; round < 10; round++) {
-        uint64_t a = (uint64_t)0xD2511F53u * c[0], b = (uint64_t)0xCD9E8D57u * c[2];
-        c[0] = (uint32_t)(b >> 32) ^ c[1] ^ k0;
-        c[1] = (uint32_t)b;
-        c[2] = (uint32_t)(a >> 32) ^ c[3] ^ k1;
-        c[3] = (uint32_t)a;
-        k0 += 0x9E3779B9u;
-        k1 += 0xBB67AE85u;
-    }
-}
+/* ---- dropout ---- */
 
 template <class V> struct dropout_op {
     V      y, x;
@@ -191,7 +177,7 @@ template <class V> struct dropout_op {
         if (accumulate) y.get(i, old);
 #pragma unroll
         for (int k = 0; k < W; k++) {
-            if (k % 4 == 0) philox(rng, (uint64_t)(i + k) / 4, u);
+            if (k % 4 == 0) mg_cuda_philox(rng, (uint64_t)(i + k) / 4, u);
             uint32_t bits = W > 1 ? u[k % 4] : (i & 2) ? ((i & 1) ? u[3] : u[2]) : ((i & 1) ? u[1] : u[0]);
             bool     kept = (float)(bits >> 8) * 0x1p-24f >= p;
             v[k] = (accumulate ? old[k] : 0.0f) + (kept ? v[k] * keep : 0.0f);
