@@ -35,6 +35,16 @@ mg_tensor *mg_rows(mg_tape *t, mg_tensor *x, const int32_t *row, int64_t n);
 /* [n_seq,D]: the mean over the rows of each sequence of the batch; none is empty */
 mg_tensor *mg_mean_rows(mg_tape *t, mg_tensor *x);
 
+/* In place on y: the rows of the batch's virtual tokens are those of x [virtual tokens, D]; y itself when it has none. */
+mg_tensor *mg_put_rows(mg_tape *t, mg_tensor *y, mg_tensor *x);
+/* [N, A + B]: two matrices side by side */
+mg_tensor *mg_beside(mg_tape *t, mg_tensor *a, mg_tensor *b);
+/* x with a part p of its numbers dropped and the others grown; x itself outside of training */
+mg_tensor *mg_dropout(mg_tape *t, mg_tensor *x, float p, mg_rng rng);
+/* [N,H]: the states h of an LSTM walking over the rows of one sequence; x [N,4H] are its inputs' products, gates in the
+ * order i f g o, w [4H,H], b [1,4H].  `backwards`: from the last row to the first. */
+mg_tensor *mg_lstm(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *b, bool backwards);
+
 /* Angles of rotary position embedding, made once a model: rows are positions. */
 typedef struct mg_rope_table {
     float  *cos, *sin; /* [positions, rot/2] */

@@ -132,6 +132,8 @@ void mg_tape_batch(mg_tape *t, const mg_batch *b) {
     t->placed.type = placed(t, b->type, rows);
     t->placed.label_row = placed(t, b->label_row, b->n_labels);
     t->placed.label = placed(t, b->label, b->n_labels);
+    t->placed.virtual_row = placed(t, b->virtual_row, b->n_virtual);
+    t->placed.virtual_id = placed(t, b->virtual_id, b->n_virtual);
     t->batch = &t->placed;
 }
 
@@ -249,6 +251,14 @@ mg_mat mg_grad(mg_tape *t, mg_tensor *x, bool *accumulate) {
     }
     g.data = x->grad;
     return g;
+}
+
+mg_tensor *mg_share(mg_tape *t, mg_tensor *x) {
+    if (!x || x->param || t->off || !x->needs_grad) return x;
+    MG_ASSERT(!x->grad);
+    x->grad = mg_keep_bytes(t, tensor_bytes(x));
+    if (x->grad) t->backend->fill((mg_fill_args){ { x->grad, x->rows, x->cols, x->format, NULL }, 0 });
+    return x;
 }
 
 void mg_grad_pass(mg_tape *t, mg_tensor *x, const mg_tensor *out) {

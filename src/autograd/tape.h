@@ -63,6 +63,9 @@ typedef struct mg_batch {
     /* labelled rows: row label_row[i] must predict the token label[i] */
     int64_t        n_labels;
     const int32_t *label_row, *label;
+    /* rows that stand for no token but for row virtual_id[i] of a prompt that an adapter has; their ids are 0 */
+    int64_t        n_virtual;
+    const int32_t *virtual_row, *virtual_id;
     struct mg_cache *cache; /* NULL in training */
     const int32_t   *slot;  /* [n_seq] the cache slot of each sequence */
 } mg_batch;
@@ -154,6 +157,8 @@ void  mg_work_end(mg_tape *t, size_t mark);
  * fresh and must be overwritten. */
 mg_mat mg_grad(mg_tape *t, mg_tensor *x, bool *accumulate);
 mg_mat mg_grad_of(const mg_tensor *out); /* of a result, in a backward function */
+/* Before segments that read x: its gradient gets memory of its own, zeroed, that outlives each of them.  Returns x. */
+mg_tensor *mg_share(mg_tape *t, mg_tensor *x);
 /* x's gradient += g, where g is the gradient memory of a result that nobody reads any more: x may take it over. */
 void mg_grad_pass(mg_tape *t, mg_tensor *x, const mg_tensor *out);
 

@@ -75,8 +75,14 @@ typedef struct { mg_mat x; const int32_t *pos; const float *cos, *sin; int hd, r
  * columns of x are overwritten, or added to with `accumulate`; x's other columns are not touched. */
 typedef struct { mg_mat y, x; int64_t group, first; bool back, accumulate; } mg_columns_args;
 
-/* z sigmoid(z); z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))); z/2 (1 + erf(z / sqrt(2))); tanh(z) */
-typedef enum mg_activation { MG_SILU, MG_GELU_TANH, MG_GELU, MG_TANH } mg_activation;
+/* Rows that lie elsewhere: y[row[i]] = x[id[i]] for i < n; other rows of y are not touched. */
+typedef struct { mg_mat y, x; const int32_t *row, *id; int64_t n; } mg_put_rows_args;
+/* dx[id[i]] += dy[row[i]] in the order of i; then dy[row[i]] = 0.  dx.data NULL: only the latter.  A row occurs once. */
+typedef struct { mg_mat dx, dy; const int32_t *row, *id; int64_t n; } mg_put_rows_back_args;
+
+/* z sigmoid(z); z/2 (1 + tanh(sqrt(2/pi) (z + 0.044715 z^3))); z/2 (1 + erf(z / sqrt(2))); tanh(z); max(z, 0), slope 0 at
+ * 0; sigmoid(z) = 1 / (1 + e^-z) */
+typedef enum mg_activation { MG_SILU, MG_GELU_TANH, MG_GELU, MG_TANH, MG_RELU, MG_SIGMOID } mg_activation;
 /* y = f(gate) up, or f(gate) when up.data is NULL */
 typedef struct { mg_mat y, gate, up; mg_activation kind; } mg_glu_args;
 /* dgate = dy up f'(gate), dup = dy f(gate); either may have NULL data; dy may be dup's memory or dgate's.

@@ -182,8 +182,18 @@ static void draw_rope(problem *p) {
 static mg_tensor *build_rope(mg_tape *t, problem *p) { return mg_rope(t, copy(t, &p->leaf[0]), &p->table, p->hd); }
 
 /* each activation; 4 and more: without up */
+/* relu has a corner at 0, where a difference means nothing: no number is near. */
+static void draw_glu(problem *p) {
+    mg_tensor *gate = leaf(p, p->rows, random_size(&p->r, 9), false);
+    for (int64_t i = 0; i < gate->rows * gate->cols; i++) {
+        double *z = (double *)gate->data + i;
+        *z += *z > 0 ? 0.01 : -0.01;
+    }
+    leaf(p, p->rows, gate->cols, false);
+}
+enum { KINDS = MG_SIGMOID + 1 };
 static mg_tensor *build_glu(mg_tape *t, problem *p) {
-    return mg_glu(t, &p->leaf[0], p->choice < 4 ? &p->leaf[1] : NULL, (mg_activation)(p->choice % 4));
+    return mg_glu(t, &p->leaf[0], p->choice < KINDS ? &p->leaf[1] : NULL, (mg_activation)(p->choice % KINDS));
 }
 
 /* 0: a table of positions; 1: row 0 everywhere; 2: x is read again */
@@ -219,6 +229,49 @@ static mg_tensor *build_columns(mg_tape *t, problem *p) {
     mg_tensor *b = mg_columns(t, x, 4 * p->hd, 0, p->hd), *c = mg_columns(t, x, 4 * p->hd, 3 * p->hd, p->hd);
     if (p->choice == 2) return mg_glu(t, a, b, MG_SILU);
     return mg_add(t, mg_glu(t, a, b, MG_SILU), mg_glu(t, c, mg_columns(t, x, 4 * p->hd, p->hd, p->hd), MG_TANH), 0.5f);
+}
+
+/* Some rows of a copy are those of a prompt, of which each may come several times or never.  0, 1: the prompt is a
+ * parameter or not; 2: it is read again */
+static void draw_put_rows(problem *p) {
+    leaf(p, p->rows, random_size(&p->r, 9), false);
+    leaf(p, 3, p->leaf[0].cols, p->choice == 0);
+}
+static mg_tensor *build_put_rows(mg_tape *t, problem *p) {
+    p->batch.n_virtual = 0;
+    p->batch.virtual_row = p->pos, p->batch.virtual_id = p->ids;
+    for (int i = 0; i < p->rows; i += 2) p->pos[p->batch.n_virtual++] = i;
+    mg_tensor *y = mg_put_rows(t, copy(t, &p->leaf[0]), &p->leaf[1]);
+    return p->choice < 2 ? y : mg_put_rows(t, mg_add(t, y, &p->leaf[0], 0.5f), mg_add(t, &p->leaf[1], &p->leaf[1], 0.5f));
+}
+
+static void draw_beside(problem *p) {
+    leaf(p, p->rows, random_size(&p->r, 9), false);
+    leaf(p, p->rows, random_size(&p->r, 9), false);
+}
+static mg_tensor *build_beside(mg_tape *t, problem *p) {
+    mg_tensor *y = mg_beside(t, &p->leaf[0], &p->leaf[1]);
+    return p->choice ? mg_beside(t, y, &p->leaf[0]) : y;
+}
+
+static mg_tensor *build_dropout(mg_tape *t, problem *p) {
+    mg_tensor *y = mg_dropout(t, &p->leaf[0], 0.3f, (mg_rng){ 1, 2 });
+    return p->choice ? mg_add(t, y, &p->leaf[0], 0.5f) : y;
+}
+
+/* 0: from the first row on; 1: from the last; 2: both, side by side, from one x.  The weights are small, or the states of
+ * twenty steps would be too wild for differences of fourth order. */
+static void draw_lstm(problem *p) {
+    int H = random_size(&p->r, 4);
+    leaf(p, p->rows, 4 * H, false);
+    mg_tensor *w = leaf(p, 4 * H, H, true);
+    for (int64_t i = 0; i < w->rows * w->cols; i++) ((double *)w->data)[i] *= 0.3;
+    leaf(p, 1, 4 * H, true);
+}
+static mg_tensor *build_lstm(mg_tape *t, problem *p) {
+    mg_tensor *x = &p->leaf[0], *w = &p->leaf[1], *b = &p->leaf[2];
+    if (p->choice < 2) return mg_lstm(t, x, w, b, p->choice);
+    return mg_beside(t, mg_lstm(t, x, w, b, false), mg_lstm(t, x, w, b, true));
 }
 
 /* 0: rows, some twice; 1: means; 2, 3: the same of an x that is read again */
@@ -273,11 +326,15 @@ static const op_case cases[] = {
     { "add", 2, draw_add, build_add },
     { "rmsnorm", 5, draw_rmsnorm, build_rmsnorm },
     { "rope", 2, draw_rope, build_rope },
-    { "glu", 8, draw_add, build_glu },
+    { "glu", 2 * KINDS, draw_glu, build_glu },
     { "embed_onto", 3, draw_embed_onto, build_embed_onto },
     { "layernorm", 3, draw_layernorm, build_layernorm },
     { "columns", 3, draw_columns, build_columns },
     { "pool", 4, draw_pool, build_pool },
+    { "put_rows", 3, draw_put_rows, build_put_rows },
+    { "beside", 2, draw_beside, build_beside },
+    { "dropout", 2, draw_add, build_dropout },
+    { "lstm", 3, draw_lstm, build_lstm },
     { "attention", 10, draw_attention, build_attention },
     { "logprob", 9, draw_logprob, build_logprob },
     { "sum", 2, draw_add, build_sum },
@@ -405,12 +462,17 @@ static void bad_columns(mg_columns_args a) {
     mg_backend_ref64.columns(a);
     if (a.back) spoil(a.x);
 }
+static void bad_taken(mg_columns_args a) {
+    mg_backend_ref64.columns(a);
+    if (!a.back) spoil(a.y);
+}
 static void bad_rope(mg_rope_args a) {
     mg_backend_ref64.rope(a);
     if (a.back) spoil(a.x);
 }
 static void bad_glu_gate(mg_glu_back_args a) { mg_backend_ref64.glu_back(a), spoil(a.dgate); }
 static void bad_glu_up(mg_glu_back_args a) { mg_backend_ref64.glu_back(a), spoil(a.dup); }
+static void bad_put_rows(mg_put_rows_back_args a) { mg_backend_ref64.put_rows_back(a), spoil(a.dx); }
 static void bad_attention_q(mg_attention_back_args a) { mg_backend_ref64.attention_back(a), spoil(a.dq); }
 static void bad_attention_k(mg_attention_back_args a) { mg_backend_ref64.attention_back(a), spoil(a.dk); }
 static void bad_attention_v(mg_attention_back_args a) { mg_backend_ref64.attention_back(a), spoil(a.dv); }
@@ -427,7 +489,7 @@ static void wrong_gradients_are_caught(void **state) {
     struct {
         const char *name;
         mg_backend  backend;
-    } bad[30];
+    } bad[40];
     int n = 0;
 #define BAD(op, kernel, function)           \
     do {                                    \
@@ -450,6 +512,13 @@ static void wrong_gradients_are_caught(void **state) {
     BAD("embed_onto", embed_dw, bad_embed_dw);
     BAD("pool", embed_dw, bad_embed_dw);
     BAD("pool", gemm, bad_gemm);
+    BAD("put_rows", put_rows_back, bad_put_rows);
+    BAD("beside", columns, bad_taken);
+    BAD("dropout", dropout, lazy_dropout);
+    BAD("lstm", glu_back, bad_glu_gate);
+    BAD("lstm", linear_dx, bad_linear_dx);
+    BAD("lstm", gemm, bad_gemm);
+    BAD("lstm", column_sum, bad_column_sum);
     BAD("rope", rope, bad_rope);
     BAD("glu", glu_back, bad_glu_gate);
     BAD("glu", glu_back, bad_glu_up);

@@ -452,6 +452,32 @@ static void try_columns(trial *t) {
     compare(t, kind ? "x" : "y", kind ? x : y, 0, 1);
 }
 
+/* n of the rows of y, ascending */
+static int32_t *places(trial *t, int n, int rows) {
+    int32_t *row = take(t, (size_t)(n + 1) * sizeof *row, 0, INPUT);
+    for (int i = 0, at = 0; i < n; at++)
+        if (random_int(&t->r, 1, rows - at) <= n - i) row[i++] = at;
+    return row;
+}
+
+static void try_put_rows(trial *t) {
+    int      rows = rows_of(t), cols = cols_of(t), from = random_size(&t->r, 9), n = random_int(&t->r, 0, rows);
+    int32_t *row = places(t, n, rows), *id = indices(t, n + 1, from);
+    twin     y = in_place(t, rows, cols, 1);
+    mg_mat   x = input(t, from, cols);
+    RUN(t, put_rows, ((mg_put_rows_args){ y.ref, x, row, id, n }), ((mg_put_rows_args){ y.got, x, row, id, n }));
+    compare(t, "y", y, 0, 1);
+}
+
+static void try_put_rows_back(trial *t) {
+    int      rows = rows_of(t), cols = cols_of(t), from = random_size(&t->r, 9), n = random_int(&t->r, 0, rows);
+    int32_t *row = places(t, n, rows), *id = indices(t, n + 1, from);
+    twin     dy = in_place(t, rows, cols, 1), dx = random_int(&t->r, 0, 2) ? in_place(t, from, cols, 1) : nothing();
+    RUN(t, put_rows_back, ((mg_put_rows_back_args){ dx.ref, dy.ref, row, id, n }), ((mg_put_rows_back_args){ dx.got, dy.got, row, id, n }));
+    compare(t, "dx", dx, t->elementwise, sqrt(n));
+    compare(t, "dy", dy, 0, 1);
+}
+
 static void try_rope(trial *t) {
     int          n = rows_of(t), hd = 2 * random_size(&t->r, 40), heads = random_int(&t->r, 1, 4), positions = 50;
     int          rot = random_int(&t->r, 0, 2) ? hd : 2 * random_int(&t->r, 1, hd / 2);
@@ -470,7 +496,7 @@ static void try_rope(trial *t) {
     compare(t, "x", x, t->elementwise, 0.1);
 }
 
-static mg_activation activation(trial *t) { return (mg_activation)random_int(&t->r, MG_SILU, MG_TANH); }
+static mg_activation activation(trial *t) { return (mg_activation)random_int(&t->r, MG_SILU, MG_SIGMOID); }
 
 static void try_glu(trial *t) {
     int           n = rows_of(t), f = cols_of(t);

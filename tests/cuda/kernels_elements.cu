@@ -56,7 +56,7 @@ static void try_add(trial *t) {
     compare(t, "y", y, 0.1 * fabs(scale));
 }
 
-static mg_activation activation(trial *t) { return (mg_activation)random_int(&t->r, 0, 3); }
+static mg_activation activation(trial *t) { return (mg_activation)random_int(&t->r, 0, MG_SIGMOID); }
 
 static void try_glu(trial *t) {
     int         n = rows_of(t), f = cols_of(t);
@@ -113,6 +113,34 @@ static void try_columns(trial *t) {
     mg_backend_ref32.columns(ref);
     x.start.clear();
     compare(t, "columns", back ? x : y, 0.1);
+}
+
+/* n different rows, ascending */
+static index_list places(trial *t, int n, int rows) {
+    int        b = take(t, (size_t)(n + 1) * 4, 0, INPUT);
+    index_list x = { (int32_t *)host_floats(t, n + 1), (int32_t *)device_of(t, b) };
+    x.ref[n] = 0;
+    for (int i = 0, at = 0; i < n; at++)
+        if (random_int(&t->r, 1, rows - at) <= n - i) x.ref[i++] = at;
+    memcpy(mirror_of(t, b), x.ref, (size_t)(n + 1) * 4);
+    return x;
+}
+
+/* n different rows of y are rows of x; backward the rows of x gather theirs, which become zero. */
+static void try_put_rows(trial *t) {
+    int                  rows = rows_of(t), cols = cols_of(t), from = random_size(&t->r, 9), n = random_int(&t->r, 0, rows);
+    bool                 back = coin(t);
+    twin                 y = output(t, rows, cols, true), x = back ? output(t, from, cols, true, &mg_format_f32) : input(t, from, cols);
+    index_list           id = indices(t, n + 1, from), row = places(t, n, rows);
+    if (back) {
+        RUN(t, mg_cuda_put_rows_back(mg_put_rows_back_args{ x.got, y.got, row.got, id.got, n }));
+        mg_backend_ref32.put_rows_back(mg_put_rows_back_args{ x.ref, y.ref, row.ref, id.ref, n });
+        compare(t, "dx", x, 1);
+    } else {
+        RUN(t, mg_cuda_put_rows(mg_put_rows_args{ y.got, x.got, row.got, id.got, n }));
+        mg_backend_ref32.put_rows(mg_put_rows_args{ y.ref, x.ref, row.ref, id.ref, n });
+    }
+    compare(t, "y", y, 1);
 }
 
 static void try_rope(trial *t) {
@@ -582,7 +610,7 @@ static const struct {
     void (*run)(trial *t);
 } kernels[] = {
     { "fill", try_fill }, { "add", try_add }, { "glu", try_glu }, { "glu_back", try_glu_back }, { "dropout", try_dropout },
-    { "columns", try_columns }, { "rope", try_rope }, { "column_sum", try_column_sum }, { "weighted_sum", try_weighted_sum },
+    { "columns", try_columns }, { "put_rows", try_put_rows }, { "rope", try_rope }, { "column_sum", try_column_sum }, { "weighted_sum", try_weighted_sum },
     { "square_sum", try_square_sum }, { "nonfinite", try_nonfinite }, { "scale_by", try_scale_by }, { "rmsnorm", try_rmsnorm },
     { "rmsnorm_back", try_rmsnorm_back }, { "layernorm", try_layernorm }, { "layernorm_back", try_layernorm_back },
     { "decode", try_decode }, { "embed", try_embed }, { "embed_dw", try_embed_dw }, { "linear_few", try_linear_few }, { "logit_whole", try_logit_whole },

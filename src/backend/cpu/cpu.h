@@ -68,6 +68,8 @@ void mg_cpu_layernorm(mg_layernorm_args a);
 void mg_cpu_layernorm_back(mg_layernorm_back_args a);
 void mg_cpu_rope(mg_rope_args a);
 void mg_cpu_columns(mg_columns_args a);
+void mg_cpu_put_rows(mg_put_rows_args a);
+void mg_cpu_put_rows_back(mg_put_rows_back_args a);
 void mg_cpu_glu(mg_glu_args a);
 void mg_cpu_glu_back(mg_glu_back_args a);
 void mg_cpu_dropout(mg_dropout_args a);

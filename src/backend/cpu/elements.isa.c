@@ -82,6 +82,17 @@ static inline float plain_tanh(float z, float *slope) {
     return t;
 }
 
+static inline float relu(float z, float *slope) {
+    *slope = z > 0 ? 1 : 0;
+    return z > 0 ? z : 0;
+}
+
+static inline float logistic(float z, float *slope) {
+    float s = mg_sigmoid(z);
+    *slope = s * (1 - s);
+    return s;
+}
+
 #define EACH_KIND(LOOP_OF)           \
     if (kind == MG_SILU) {           \
         LOOP_OF(silu)                \
@@ -89,8 +100,12 @@ static inline float plain_tanh(float z, float *slope) {
         LOOP_OF(gelu_tanh)           \
     } else if (kind == MG_GELU) {    \
         LOOP_OF(gelu)                \
-    } else {                         \
+    } else if (kind == MG_TANH) {    \
         LOOP_OF(plain_tanh)          \
+    } else if (kind == MG_RELU) {    \
+        LOOP_OF(relu)                \
+    } else {                         \
+        LOOP_OF(logistic)            \
     }
 
 #define GLU(f)                                                   \

@@ -134,6 +134,10 @@ void mg_cpu_embed(mg_embed_args a) {
     mg_parallel(a.y.rows, row_grain(a.y.cols), embed_range, &a);
 }
 
+/* The rows of a prompt are few: one thread. */
+void mg_cpu_put_rows(mg_put_rows_args a) { mg_backend_ref32.put_rows(a); }
+void mg_cpu_put_rows_back(mg_put_rows_back_args a) { mg_backend_ref32.put_rows_back(a); }
+
 /* Split by columns: equal ids add row after row. */
 RANGE(embed_dw, mg_embed_dw_args)
     for (int64_t r = 0; r < a->dy.rows; r++)

@@ -105,6 +105,21 @@ struct plain_tanh {
     }
 };
 
+struct relu {
+    static __device__ __forceinline__ float at(float z, float *slope) {
+        *slope = z > 0.0f ? 1.0f : 0.0f;
+        return z > 0.0f ? z : 0.0f;
+    }
+};
+
+struct logistic {
+    static __device__ __forceinline__ float at(float z, float *slope) {
+        float s = sigmoid(z);
+        *slope = s * sigmoid(-z);
+        return s;
+    }
+};
+
 template <class V, class F> struct glu_op {
     V y, gate, up;
     template <int W> __device__ void run(int64_t i) const {
@@ -157,8 +172,11 @@ static const struct {
 } activations[] = { { glu<silu>, glu_back<silu> },
                     { glu<gelu_tanh>, glu_back<gelu_tanh> },
                     { glu<gelu>, glu_back<gelu> },
-                    { glu<plain_tanh>, glu_back<plain_tanh> } };
-static_assert(MG_SILU == 0 && MG_GELU_TANH == 1 && MG_GELU == 2 && MG_TANH == 3, "rows of the table");
+                    { glu<plain_tanh>, glu_back<plain_tanh> },
+                    { glu<relu>, glu_back<relu> },
+                    { glu<logistic>, glu_back<logistic> } };
+static_assert(MG_SILU == 0 && MG_GELU_TANH == 1 && MG_GELU == 2 && MG_TANH == 3 && MG_RELU == 4 && MG_SIGMOID == 5,
+              "rows of the table");
 
 void mg_cuda_glu(mg_glu_args a) { activations[a.kind].forward(a); }
 void mg_cuda_glu_back(mg_glu_back_args a) { activations[a.kind].back(a); }
