@@ -126,7 +126,7 @@ int main(int argc, char **argv) {
     mg_optim             *optimizer;
     OK(mg_optim_open(&optimizer, mg_optimizer_find(option(argc, argv, "--optim", "adamw")), &settings, &params, &err));
     OK(mg_optim_allocate(optimizer, &err));
-    mg_adapter_init(adapter, 0);
+    OK(mg_adapter_init(adapter, 0, &err));
     const char *start = option(argc, argv, "--adapter", NULL);
     if (start) OK(mg_adapter_load(adapter, start, &err));
     const char *save = option(argc, argv, "--save-adapter", NULL);

@@ -42,6 +42,7 @@ typedef struct mg_tensor {
     bool             needs_grad;
     bool             transient;  /* data is given back at the end of its segment and redone */
     struct mg_tensor *in_place_of; /* shares this tensor's memory */
+    struct mg_tensor *instead; /* a weight: what an adapter puts in its place; NULL: nothing */
 } mg_tensor;
 
 static inline mg_mat mg_mat_of(const mg_tensor *x) {
@@ -118,6 +119,9 @@ struct mg_tape {
     mg_status         error;        /* sticky */
     const char       *error_text;
 };
+
+/* The weight that counts: an adapter's in place of the model's, unless adapters are off. */
+static inline mg_tensor *mg_tuned(const mg_tape *t, mg_tensor *w) { return w && w->instead && !t->adapters_off ? w->instead : w; }
 
 /* Node and tensor slots; memory for the step comes from `mem`. */
 mg_status mg_tape_open(mg_tape *t, const mg_backend *b, mg_arena *mem, int cap_nodes, mg_error *err);

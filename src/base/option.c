@@ -406,8 +406,25 @@ static void check_row(const mg_options *o, const mg_option *row) {
     for (size_t i = 0; i < o->n; i++) MG_ASSERT(!row->flag || o->slot[i].row->flag != row->flag);
 }
 
+/* The tables behind one row. */
+static mg_status add_tables(mg_options *o, const mg_option *row, void *values, mg_error *err) {
+    mg_status        st = MG_OK;
+    size_t           offset = 0;
+    const mg_option *table;
+    for (size_t i = 0; !st && (table = row->tables(i, &offset)); i++)
+        st = mg_options_add(o, table, (char *)values + row->offset + offset, err);
+    return st;
+}
+
+const mg_option *mg_options_row(const mg_options *o, size_t i) { return i < o->n ? o->slot[i].row : NULL; }
+
 mg_status mg_options_add(mg_options *o, const mg_option *rows, void *values, mg_error *err) {
     for (const mg_option *row = rows; row->name; row++) {
+        if (row->tables) {
+            mg_status st = add_tables(o, row, values, err);
+            if (st) return st;
+            continue;
+        }
         check_row(o, row);
         if (!MG_GROW(o->slot, o->cap, o->n + 1)) return mg_fail(err, MG_NOMEM, "no memory for the options");
         mg_option_slot *s = &o->slot[o->n++];

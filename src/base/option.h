@@ -72,6 +72,9 @@ struct mg_option {
     const char *metavar; /* "FILE" */
     char        flag;    /* short flag, 0: none */
     bool        positional; /* takes arguments without a name, in row order; a list takes the rest */
+    /* Not an option but more of them (`name` is ""): table number i, whose fields lie at `offset` + *offset of the
+     * struct; NULL: there is no such table. */
+    const mg_option *(*tables)(size_t i, size_t *offset);
 };
 
 /* Keys that other programs need.  `neutral`: values that change nothing here
@@ -119,6 +122,8 @@ mg_status mg_options_load(mg_options *o, char *const *environment, mg_error *err
 /* Set one option from inside the program; `why` is its origin in prints. */
 mg_status mg_options_set(mg_options *o, const char *name, const char *text, const char *why, mg_error *err);
 
+/* Row number i of all tables, in order; NULL: there are no more. */
+const mg_option *mg_options_row(const mg_options *o, size_t i);
 /* The row of a canonical name or alias, NULL: none.  `_` and `-` equal. */
 const mg_option *mg_options_find(const mg_options *o, const char *name);
 /* The value as config.yaml has it, appended; canonical name. */

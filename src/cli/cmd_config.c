@@ -31,9 +31,9 @@ static mg_status explain(mg_buf *b, const mg_options *sft, const mg_list *keys, 
         mg_options_explain(b, sft, row, columns);
     }
     if (!keys->n)
-        for (const mg_option *row = mg_sft_option_rows; row->name; row++) {
-            if (row != mg_sft_option_rows) mg_buf_char(b, '\n');
-            mg_options_explain(b, sft, row, columns);
+        for (size_t i = 0; mg_options_row(sft, i); i++) {
+            if (i) mg_buf_char(b, '\n');
+            mg_options_explain(b, sft, mg_options_row(sft, i), columns);
         }
     return MG_OK;
 }

@@ -242,7 +242,7 @@ static char *compare_text(const compared *c, size_t line) {
         print_number(number, line == 2 ? c->row->loss : c->row->eval_loss);
         mg_buf_str(&b, number);
     } else
-        mg_options_value(&b, c->options, mg_sft_option_rows[line - FIGURES].name);
+        mg_options_value(&b, c->options, mg_options_row(c->options, line - FIGURES)->name);
     mg_buf_str(&b, "");
     if (b.failed) mg_buf_free(&b);
     return b.data;
@@ -253,7 +253,7 @@ static mg_status compare_all(work *w, compared *c, size_t n, mg_error *err) {
     size_t                   lines = FIGURES;
     mg_table                 t = { .fields = (int)n + 1 };
     bool                     ok = true;
-    while (mg_sft_option_rows[lines - FIGURES].name) lines++;
+    while (mg_options_row(c->options, lines - FIGURES)) lines++;
     char **text = mg_calloc(lines * n, sizeof *text);
     for (size_t l = 0; (ok = ok && text) && l < lines; l++) {
         char **line = text + l * n;
@@ -264,7 +264,7 @@ static mg_status compare_all(work *w, compared *c, size_t n, mg_error *err) {
             if (ok && i && strcmp(line[i], line[0])) differs = true;
         }
         if (!ok || !differs) continue;
-        const char *name = l < FIGURES ? gettext(figure[l]) : mg_sft_option_rows[l - FIGURES].name;
+        const char *name = l < FIGURES ? gettext(figure[l]) : mg_options_row(c->options, l - FIGURES)->name;
         if (w->cli->global.json)
             compare_json(&w->out, l < FIGURES ? figure[l] : name, line, n, c);
         else

@@ -26,6 +26,13 @@ static const char optimizers[] =
 #define RECORDS  MG_N("Records and stopping")
 #define MACHINE  MG_N("Machine")
 
+#define METHOD(x) "|" #x
+static const char methods[] = ""
+#include "peft/peft.def"
+    ;
+#undef METHOD
+#define METHODS (methods + 1)
+
 const mg_option mg_sft_option_rows[] = {
     /* ---- model ---- */
     { .name = "model_name_or_path", .aliases = "model,base_model,model_id,pretrained_model_name_or_path",
@@ -109,6 +116,8 @@ const mg_option mg_sft_option_rows[] = {
       .help = MG_N("new order of the samples in each epoch") },
 
     /* ---- adapter ---- */
+    { .name = "method", .aliases = "finetuning_type,fine_tune_type", .type = &mg_option_enum, .offset = AT(method), .def = "lora",
+      .choices = METHODS, .group = ADAPTER, .help = MG_N("how to fine-tune") },
     { .name = "lora_r", .aliases = "lora_rank,r,rank,peft_lora_r,lora_parameters.rank", .type = &mg_option_int,
       .offset = AT(lora_r), .def = "16", .min = 1, .max = 4096, .group = ADAPTER, .help = MG_N("rank of LoRA") },
     { .name = "lora_alpha", .aliases = "alpha,peft_lora_alpha,lora_parameters.alpha", .type = &mg_option_float,
@@ -121,11 +130,17 @@ const mg_option mg_sft_option_rows[] = {
       .def = "false", .group = ADAPTER, .help = MG_N("scale by alpha / sqrt(rank)") },
     { .name = "lora_target_modules",
       .aliases = "lora_target,target_modules,lora_target_linear{true>all-linear|false>},lora_parameters.keys",
-      .type = &mg_option_list, .offset = AT(lora_target_modules), .def = "all-linear",
-      .choices = "all-linear,all,linear|q,q_proj,self_attn.q_proj|k,k_proj,self_attn.k_proj|v,v_proj,self_attn.v_proj|"
-                 "o,o_proj,self_attn.o_proj|gate,gate_proj,mlp.gate_proj|up,up_proj,mlp.up_proj|"
-                 "down,down_proj,mlp.down_proj",
-      .group = ADAPTER, .help = MG_N("layers that get an adapter") },
+      .type = &mg_option_list, .offset = AT(lora_target_modules), .def = "all-linear", .metavar = "MODULES",
+      .group = ADAPTER, .help = MG_N("layers that get an adapter: all-linear, roles (q, k, v, o, gate, up, down) or names of modules") },
+    { .name = "layers_to_transform", .type = &mg_option_list, .offset = AT(layers_to_transform), .metavar = "0,5-8", .group = ADAPTER,
+      .help = MG_N("only these blocks get an adapter") },
+    { .name = "rank_pattern", .type = &mg_option_list, .offset = AT(rank_pattern), .metavar = "MODULE=R", .group = ADAPTER,
+      .help = MG_N("other ranks for some layers") },
+    { .name = "alpha_pattern", .type = &mg_option_list, .offset = AT(alpha_pattern), .metavar = "MODULE=A", .group = ADAPTER,
+      .help = MG_N("other alphas for some layers") },
+    { .name = "modules_to_save", .aliases = "lora_modules_to_save,additional_target", .type = &mg_option_list, .offset = AT(modules_to_save),
+      .metavar = "MODULES", .group = ADAPTER, .help = MG_N("modules trained as a whole beside the adapter, such as lm_head and embed_tokens") },
+    { .name = "", .tables = mg_method_tables, .offset = AT(method_own) },
 
     /* ---- optimisation ---- */
     { .name = "num_train_epochs", .aliases = "num_epochs,epochs", .type = &mg_option_float,
@@ -287,14 +302,9 @@ const mg_option_foreign mg_foreign_options[] = {
     { "lora_bias", "none", NO_METHOD },
     { "use_dora", "false", NO_METHOD },
     { "peft_use_dora", "false", NO_METHOD },
-    { "lora_modules_to_save", "none", NO_METHOD },
-    { "modules_to_save", "none", NO_METHOD },
-    { "loraplus_lr_ratio", "none", NO_METHOD },
     { "use_galore", "false", NO_METHOD },
     { "neftune_noise_alpha", "none|0", NO_METHOD },
     { "label_smoothing_factor", "0|0.0", NO_METHOD },
-    { "finetuning_type", "lora", NO_METHOD },
-    { "fine_tune_type", "lora", NO_METHOD },
     { "stage", "sft", MG_N("the verb names the method: migaki sft") },
     { "rl", "none", MG_N("the verb names the method: migaki sft") },
     { "task_type", "causal_lm", NO_METHOD },
@@ -324,11 +334,6 @@ mg_status mg_sft_options_check(const mg_sft_options *o, mg_error *err) {
         return mg_fail(err, MG_CONFIG, "bnb_4bit_blocksize is %lld; wanted 64 or 128", (long long)o->bnb_4bit_blocksize);
     if (o->val_size > 0 && o->eval_dataset.n)
         return mg_fail(err, MG_CONFIG, "val_size and eval_dataset are both set; keep one of the two");
-    if (!o->lora_target_modules.n)
-        return mg_fail(err, MG_CONFIG, "lora_target_modules is empty, so nothing would train; all-linear takes every layer");
-    for (size_t i = 0; i < o->lora_target_modules.n; i++)
-        if (!strcmp(o->lora_target_modules.item[i], "all-linear") && o->lora_target_modules.n > 1)
-            return mg_fail(err, MG_CONFIG, "lora_target_modules: all-linear already means every layer; name it alone");
     if (seen_twice(&o->dataset)) return mg_fail(err, MG_CONFIG, "dataset: the same file is named twice");
     if (o->max_steps == 0 || (o->max_steps < 0 && o->num_train_epochs == 0))
         return mg_fail(err, MG_CONFIG, "there is nothing to train: max_steps is %lld and num_train_epochs %g",

@@ -34,7 +34,7 @@ static mg_status list(mg_pieces *out, const mg_pieces *weights, const mg_adapter
     for (size_t i = 0; !st && i < weights->n; i++) {
         const mg_piece *w = &weights->item[i];
         for (const mg_hook *h = w->linear ? w->linear->hooks : NULL; !st && h; h = h->next) {
-            if (h < a->hook || h >= a->hook + a->n_hooks) continue;
+            if (h->owner != a) continue;
             st = add(out, w, h->p[0], "lora_a", false, format, err);
             if (!st) st = add(out, w, h->p[1], "lora_b", true, format, err);
             found++;
@@ -49,7 +49,7 @@ static mg_status list(mg_pieces *out, const mg_pieces *weights, const mg_adapter
 /* r times the scale, the same for all parts. */
 static mg_status common_alpha(float *alpha, const mg_adapter *a, mg_error *err) {
     for (size_t i = 0; i < a->n_hooks; i++) {
-        float own = a->hook[i].scale * (float)a->hook[i].p[0]->rows;
+        float own = a->hook[i]->scale * (float)a->hook[i]->p[0]->rows;
         if (i && fabsf(own - *alpha) > 1e-5f * fabsf(*alpha))
             return mg_fail(err, MG_UNSUPPORTED, "the adapter's layers have different alphas, a GGUF LoRA holds one; export the merged model");
         if (!i) *alpha = own;

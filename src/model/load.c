@@ -359,10 +359,17 @@ static mg_status load_ends(loader *ld) {
     return st;
 }
 
+static void each_weight_of_net(mg_net *net, mg_weight_fn f, void *context) {
+    mg_model_each_weight((mg_model *)((char *)net - offsetof(mg_model, net)), f, context);
+}
+
 static mg_status load_layers(loader *ld) {
     mg_model *m = ld->m;
     m->layer = mg_calloc((size_t)m->c.layers, sizeof *m->layer);
     m->net.layers = (int)m->c.layers;
+    m->net.head = &m->head;
+    m->net.embed = m->embed;
+    m->net.each_weight = each_weight_of_net;
     m->net.attend_hooks = mg_calloc((size_t)m->c.layers, sizeof *m->net.attend_hooks);
     m->net.residual_hooks = mg_calloc((size_t)m->c.layers * MG_SITES, sizeof *m->net.residual_hooks);
     if (!m->layer || !m->net.attend_hooks || !m->net.residual_hooks) return no_memory(ld, "layers");

@@ -22,17 +22,39 @@ static bool append(mg_params *p, mg_tensor *x, bool owned) {
     return true;
 }
 
-mg_tensor *mg_params_add(mg_params *p, const char *name, int64_t rows, int64_t cols) {
-    MG_ASSERT(!p->value);
+static void free_tensor(mg_tensor *x) {
+    if (x) free((char *)x->name);
+    free(x);
+}
+
+static mg_tensor *new_tensor(const char *name, int64_t rows, int64_t cols, bool trains) {
     mg_tensor *x = mg_calloc(1, sizeof *x);
     char      *copy = mg_strdup(name);
-    if (x) *x = (mg_tensor){ .name = copy, .rows = rows, .cols = cols, .param = true, .needs_grad = true };
-    if (!x || !copy || !append(p, x, true)) {
-        free(x);
-        free(copy);
-        return NULL;
+    if (x) *x = (mg_tensor){ .name = copy, .rows = rows, .cols = cols, .param = true, .needs_grad = trains };
+    if (x && copy) return x;
+    free(copy);
+    free(x);
+    return NULL;
+}
+
+mg_tensor *mg_params_add(mg_params *p, const char *name, int64_t rows, int64_t cols) {
+    MG_ASSERT(!p->value);
+    mg_tensor *x = new_tensor(name, rows, cols, true);
+    if (x && append(p, x, true)) return x;
+    free_tensor(x);
+    return NULL;
+}
+
+mg_tensor *mg_params_add_fixed(mg_params *p, const char *name, int64_t rows, int64_t cols) {
+    MG_ASSERT(!p->value);
+    mg_tensor *x = new_tensor(name, rows, cols, false);
+    if (x && MG_GROW(p->fixed, p->cap_fixed, p->n_fixed + 1)) {
+        p->fixed[p->n_fixed++] = x;
+        p->fixed_count += mg_params_room(x);
+        return x;
     }
-    return x;
+    free_tensor(x);
+    return NULL;
 }
 
 bool mg_params_adopt(mg_params *p, mg_tensor *weight) {
@@ -59,12 +81,23 @@ static void *zeroed(const mg_device *d, int64_t n, size_t size) {
 static void release(mg_params *p) {
     const mg_device *d = p->backend ? p->backend->device : &mg_device_host;
     if (!d->host) free(p->host);
-    void **all[] = { &p->value, &p->grad, &p->shadow, (void **)&p->squares };
+    if (p->fixed_host != p->fixed_value) free(p->fixed_host);
+    p->fixed_host = NULL;
+    void **all[] = { &p->value, &p->grad, &p->shadow, (void **)&p->squares, &p->fixed_value };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         if (*all[i]) d->free(*all[i]);
         *all[i] = NULL;
     }
     p->host = NULL;
+}
+
+/* Constants are elements where kernels read them, and floats for the program: the same memory where that is one. */
+static bool take_fixed_memory(mg_params *p, const mg_backend *b) {
+    if (!p->fixed_count) return true;
+    bool same = b->device->host && b->element == &mg_format_f32;
+    p->fixed_value = zeroed(b->device, p->fixed_count, b->element->block_bytes);
+    p->fixed_host = same ? p->fixed_value : zeroed(&mg_device_host, p->fixed_count, sizeof(float));
+    return p->fixed_value && p->fixed_host;
 }
 
 static bool take_memory(mg_params *p, const mg_backend *b) {
@@ -75,7 +108,7 @@ static bool take_memory(mg_params *p, const mg_backend *b) {
     if (b->element != b->scalar) p->shadow = zeroed(d, numbers(p), b->element->block_bytes);
     p->squares = d->alloc(sizeof *p->squares);
     p->host = d->host ? p->value : zeroed(&mg_device_host, numbers(p), size);
-    return p->value && p->grad && p->squares && p->host && (p->shadow || b->element == b->scalar);
+    return p->value && p->grad && p->squares && p->host && (p->shadow || b->element == b->scalar) && take_fixed_memory(p, b);
 }
 
 mg_status mg_params_seal(mg_params *p, const mg_backend *b, mg_error *err) {
@@ -98,6 +131,12 @@ mg_status mg_params_seal(mg_params *p, const mg_backend *b, mg_error *err) {
         x->grad = (uint8_t *)p->grad + (size_t)at * b->scalar->block_bytes;
         at += mg_params_room(x);
     }
+    at = 0;
+    for (size_t i = 0; i < p->n_fixed; i++) {
+        p->fixed[i]->data = (uint8_t *)p->fixed_value + (size_t)at * b->element->block_bytes;
+        p->fixed[i]->format = b->element;
+        at += mg_params_room(p->fixed[i]);
+    }
     mg_params_push(p);
     return MG_OK;
 }
@@ -111,12 +150,32 @@ int64_t mg_params_at(const mg_params *p, const mg_tensor *x) {
 }
 
 float *mg_params_values(const mg_params *p, const mg_tensor *x) {
-    MG_ASSERT(p->backend->scalar == &mg_format_f32);
-    return (float *)p->host + mg_params_at(p, x);
+    const mg_backend *b = p->backend;
+    MG_ASSERT(b->scalar == &mg_format_f32);
+    if (x->grad) return (float *)p->host + mg_params_at(p, x);
+    return p->fixed_host + (size_t)((uint8_t *)x->data - (uint8_t *)p->fixed_value) / b->element->block_bytes;
 }
 
 void mg_params_pull(const mg_params *p) {
     if (p->host != p->value) p->backend->device->get(p->host, p->value, (size_t)p->count * p->backend->scalar->block_bytes);
+}
+
+/* Elements are made on the host, for a device part by part. */
+static void push_fixed(mg_params *p) {
+    const mg_backend *b = p->backend;
+    if (!p->fixed_count || p->fixed_host == p->fixed_value) return;
+    size_t bytes = b->element->block_bytes;
+    if (b->device->host) {
+        b->element->encode(p->fixed_value, p->fixed_host, p->fixed_count);
+        return;
+    }
+    enum { PART = 2048 };
+    char part[PART * sizeof(double)];
+    for (int64_t at = 0; at < p->fixed_count; at += PART) {
+        int64_t n = p->fixed_count - at < PART ? p->fixed_count - at : PART;
+        b->element->encode(part, p->fixed_host + at, n);
+        b->device->put((uint8_t *)p->fixed_value + (size_t)at * bytes, part, (size_t)n * bytes);
+    }
 }
 
 void mg_params_push(mg_params *p) {
@@ -125,17 +184,17 @@ void mg_params_push(mg_params *p) {
     if (p->shadow)
         b->add((mg_add_args){ .y = { p->shadow, 1, p->count, b->element, NULL }, .x = { p->value, 1, p->count, b->scalar, NULL },
                               .scale = 1 });
+    push_fixed(p);
 }
 
 void mg_params_free(mg_params *p) {
-    for (size_t i = 0; i < p->n; i++) {
-        if (!p->owned[i]) continue;
-        free((char *)p->item[i]->name);
-        free(p->item[i]);
-    }
+    for (size_t i = 0; i < p->n; i++)
+        if (p->owned[i]) free_tensor(p->item[i]);
+    for (size_t i = 0; i < p->n_fixed; i++) free_tensor(p->fixed[i]);
     free(p->item);
     free(p->owned);
     free(p->rule);
+    free(p->fixed);
     release(p);
     *p = (mg_params){ 0 };
 }

@@ -22,10 +22,20 @@ typedef struct mg_params {
     void       *host;         /* [count] values for the program: `value` itself on the host, else a copy */
     double     *squares;      /* one number on the device: the squared norm of the gradients */
     int64_t     count;
+    /* Called by every update behind the optimizer's rule, gradients (to be scaled by grad_scale) still there; may be NULL. */
+    void (*updated)(void *context, float grad_scale, int64_t step);
+    void       *updated_context;
+    mg_tensor **fixed;        /* [n_fixed] constants: no gradient, no optimizer state */
+    size_t      n_fixed, cap_fixed;
+    int64_t     fixed_count;
+    float      *fixed_host;   /* [fixed_count] for the program; NULL where `fixed_value` is that itself */
+    void       *fixed_value;  /* [fixed_count] elements on the device */
 } mg_params;
 
 /* A new trainable tensor, with memory after mg_params_seal; NULL: no memory.  `name` is copied. */
 mg_tensor *mg_params_add(mg_params *p, const char *name, int64_t rows, int64_t cols);
+/* A new constant of an adapter: like the above, but it never trains and its values are elements. */
+mg_tensor *mg_params_add_fixed(mg_params *p, const char *name, int64_t rows, int64_t cols);
 /* Take a weight of the model into the set (full fine-tuning): seal copies its values in as floats.
  * The model must not be used after mg_params_free. */
 bool       mg_params_adopt(mg_params *p, mg_tensor *weight);
@@ -34,8 +44,8 @@ void       mg_params_set_rule(mg_params *p, const mg_tensor *x, mg_param_rule ru
 mg_status  mg_params_seal(mg_params *p, const mg_backend *b, mg_error *err);
 void       mg_params_zero_grad(mg_params *p);
 
-/* The values of one tensor of a sealed set, for the program to read and write.  pull fetches all of them from the
- * device, push sends all of them there; on the host both do nothing. */
+/* The values of one tensor of a sealed set (a constant, too), for the program to read and write.  pull fetches what
+ * trains from the device, push sends all values there; on the host both do nothing. */
 float *mg_params_values(const mg_params *p, const mg_tensor *x);
 void   mg_params_pull(const mg_params *p);
 void   mg_params_push(mg_params *p);

@@ -12,11 +12,19 @@ static mg_hook *first_on(const mg_tape *t, mg_hook *h) {
     return h;
 }
 
+static mg_tensor *replaced(const mg_tape *t, mg_hook *hooks, mg_tensor *w) {
+    for (mg_hook *h = first_on(t, hooks); h; h = first_on(t, h->next))
+        if (h->kind->weight) w = h->kind->weight(h);
+    return w;
+}
+
+mg_tensor *mg_linear_weight(const mg_tape *t, const mg_linear *l) { return replaced(t, l->hooks, l->w); }
+
 static mg_tensor *linear_with(mg_tape *t, const mg_linear *l, mg_tensor *x, mg_tensor *residual) {
     mg_hook *first = first_on(t, l->hooks);
     for (mg_hook *h = first; h; h = first_on(t, h->next))
         if (h->kind->before) x = h->kind->before(t, h, l, x);
-    mg_tensor *y = mg_matmul(t, x, l->w, l->bias, residual);
+    mg_tensor *y = mg_matmul(t, x, replaced(t, first, l->w), l->bias, residual);
     for (mg_hook *h = first; h; h = first_on(t, h->next))
         if (h->kind->apply) y = h->kind->apply(t, h, l, x, y);
     return y;
@@ -45,8 +53,9 @@ mg_tensor *mg_residual_norm(mg_tape *t, const mg_net *net, mg_tensor *x, mg_tens
 }
 
 mg_tensor *mg_embedding_apply(mg_tape *t, const mg_net *net, mg_tensor *table, float scale) {
-    mg_tensor *y = mg_embed(t, table, scale);
-    for (mg_hook *h = first_on(t, net->embed_hooks); h; h = first_on(t, h->next)) y = h->kind->embed(t, h, y);
+    mg_tensor *y = mg_embed(t, replaced(t, net->embed_hooks, table), scale);
+    for (mg_hook *h = first_on(t, net->embed_hooks); h; h = first_on(t, h->next))
+        if (h->kind->embed) y = h->kind->embed(t, h, y);
     return y;
 }
 

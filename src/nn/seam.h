@@ -36,6 +36,8 @@ typedef struct mg_hook_kind {
     mg_tensor *(*attend)(mg_tape *t, const mg_hook *h, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg_attention_kind kind,
                          int layer);
     mg_tensor *(*residual)(mg_tape *t, const mg_hook *h, mg_tensor *branch);
+    /* What stands in place of the layer's weight, or of the embedding's table. */
+    mg_tensor *(*weight)(const mg_hook *h);
     /* Turn rows first .. first+n-1 of the layer's weight, w [n,I], into those with which the layer alone computes what
      * it computes with the hook (dropout aside).  Called from several threads.  NULL: no weight can say it. */
     void (*merge)(const mg_hook *h, const mg_linear *l, float *w, int64_t first, int64_t n);
@@ -45,7 +47,8 @@ enum { MG_HOOK_PARAMS = 4 };
 struct mg_hook {
     const mg_hook_kind *kind;
     mg_hook            *next;
-    mg_tensor          *p[MG_HOOK_PARAMS]; /* trainable tensors, owned by a parameter set */
+    const void         *owner; /* the adapter */
+    mg_tensor          *p[MG_HOOK_PARAMS]; /* tensors of a parameter set */
     float               scale, dropout;
     uint32_t            site; /* stream of random numbers */
     bool                off;  /* loaded, but switched off by name */
@@ -66,11 +69,16 @@ struct mg_net {
     mg_linear **linear; /* in the order of the file format: layer by layer */
     size_t      n_linear, cap_linear;
     int         layers;
+    mg_linear  *head;  /* to the vocabulary or the classes; not in `linear`, w NULL: none */
+    mg_tensor  *embed; /* table of tokens */
+    void (*each_weight)(mg_net *net, bool (*f)(mg_tensor *w, void *context), void *context); /* every weight of the model, by its Hugging Face name */
     mg_hook    *embed_hooks;
     mg_hook   **attend_hooks;   /* [layers] */
     mg_hook   **residual_hooks; /* [layers * MG_SITES] */
 };
 
+/* The weight that counts: a hook's in place of the layer's. */
+mg_tensor *mg_linear_weight(const mg_tape *t, const mg_linear *l);
 /* y = x w^T + bias, then the hooks. */
 mg_tensor *mg_linear_apply(mg_tape *t, const mg_linear *l, mg_tensor *x);
 /* The last product of a branch, added to the stream: x + l(a), unless a hook stands at the residual. */

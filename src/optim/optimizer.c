@@ -254,6 +254,7 @@ bool mg_optim_update(mg_optim *o, double lr, int64_t step, double *norm) {
         /* torch adds 1e-6 to the norm and never scales up */
         double scale = o->s.max_grad_norm > 0 ? (double)o->s.max_grad_norm / (*norm + 1e-6) : 1;
         o->kind->step(o, &(mg_update){ .lr = lr, .grad_scale = (float)fmin(scale, 1), .step = step });
+        if (p->updated) p->updated(p->updated_context, (float)fmin(scale, 1), step);
     }
     mg_params_zero_grad(p);
     return finite;

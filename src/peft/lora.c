@@ -1,23 +1,21 @@
 /* lora.c -- LoRA (Hu et al. 2021): y + s B A d(x), with B = 0 at the start so that training begins at the base model.
  *
  * s = alpha / r, or alpha / sqrt(r) with rank stabilisation (arXiv 2312.03732), which keeps the size of the update
- * when r grows.  A starts uniform in +-1/sqrt(I), as PEFT's kaiming_uniform with a = sqrt(5).  d is dropout.
- * It only adds to y, so the product below it may carry the residual. */
-#include "peft/adapter.h"
+ * when r grows; patterns give single layers a rank or alpha of their own.  A starts uniform in +-1/sqrt(I), as PEFT's
+ * kaiming_uniform with a = sqrt(5).  d is dropout.  LoRA+ (arXiv 2402.12354) trains B at a multiple of the learning
+ * rate.  It only adds to y, so the product below it may carry the residual. */
+#include "peft/lora.h"
 
 #include <math.h>
-#include <stdio.h>
+#include <stddef.h>
 
 static mg_tensor *apply(mg_tape *t, const mg_hook *h, const mg_linear *l, mg_tensor *x, mg_tensor *y) {
-    mg_rng stream = { t->seed, mg_rng_where(t->step, (uint32_t)(l->layer + 1), h->site) };
-    return mg_lora(t, y, x, h->p[0], h->p[1], h->scale, h->dropout, stream);
+    return mg_lora(t, y, x, h->p[0], h->p[1], h->scale, h->dropout, mg_lora_stream(t, h, l));
 }
 
-/* W + s B A */
-static void merge(const mg_hook *h, const mg_linear *l, float *w, int64_t first, int64_t n) {
+void mg_lora_add(const mg_hook *h, float *w, int64_t first, int64_t n) {
     const mg_tensor *a = h->p[0], *b = h->p[1];
     const float     *down = a->data, *up = b->data;
-    MG_ASSERT_EQ(a->cols, l->w->cols);
     for (int64_t row = 0; row < n; row++, w += a->cols)
         for (int64_t k = 0; k < a->rows; k++) {
             const float *from = down + k * a->cols;
@@ -26,55 +24,88 @@ static void merge(const mg_hook *h, const mg_linear *l, float *w, int64_t first,
         }
 }
 
+/* W + s B A */
+static void merge(const mg_hook *h, const mg_linear *l, float *w, int64_t first, int64_t n) {
+    MG_ASSERT_EQ(h->p[0]->cols, l->w->cols);
+    mg_lora_add(h, w, first, n);
+}
+
 static const mg_hook_kind hook_lora = { .name = "lora", .additive = true, .apply = apply, .merge = merge };
 
-static mg_status attach(const mg_adapter_config *c, mg_linear *l, mg_hook *h, mg_params *p, mg_error *err) {
-    char name[160];
-    if (c->r < 1 || c->r > l->w->cols)
-        return mg_fail(err, MG_CONFIG, "lora_r is %d; allowed for %s are 1 to %lld", c->r, l->name, (long long)l->w->cols);
+mg_rng mg_lora_stream(const mg_tape *t, const mg_hook *h, const mg_linear *l) {
+    return (mg_rng){ t->seed, mg_rng_where(t->step, (uint32_t)(l->layer + 1), h->site) };
+}
+
+mg_status mg_lora_pair(mg_adapter *a, mg_linear *l, mg_hook *h, mg_error *err) {
+    const mg_adapter_config *c = &a->c;
+    const mg_lora_settings  *own = (const void *)c->own;
+    int                      r = mg_adapter_rank(c, l);
+    float                    alpha = mg_adapter_alpha(c, l);
+    if (r < 1 || r > l->w->cols)
+        return mg_fail(err, MG_CONFIG, "lora_r is %d; allowed for %s are 1 to %lld", r, l->name, (long long)l->w->cols);
     if (!(c->dropout >= 0 && c->dropout < 1)) return mg_fail(err, MG_CONFIG, "lora_dropout is %g; allowed are 0 up to below 1", (double)c->dropout);
-    *h = (mg_hook){ .kind = &hook_lora, .dropout = c->dropout };
-    h->scale = c->rslora ? c->alpha / sqrtf((float)c->r) : c->alpha / (float)c->r;
-    snprintf(name, sizeof name, "%s.lora_A.weight", l->name);
-    h->p[0] = mg_params_add(p, name, c->r, l->w->cols);
-    snprintf(name, sizeof name, "%s.lora_B.weight", l->name);
-    h->p[1] = mg_params_add(p, name, l->w->rows, c->r);
-    return h->p[0] && h->p[1] ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for an adapter of rank %d", c->r);
-}
-
-static void init(const mg_adapter_config *c, mg_params *p, const mg_hook *h, uint64_t seed, uint32_t index) {
-    (void)c;
-    mg_rng  stream = { seed, mg_rng_where(0, index >> 12, index) };
-    float  *a = mg_params_values(p, h->p[0]), bound = 1 / sqrtf((float)h->p[0]->cols);
-    for (int64_t i = 0; i < h->p[0]->rows * h->p[0]->cols; i++) a[i] = bound * (2 * mg_rng_uniform(stream, (uint64_t)i) - 1);
-    float *b = mg_params_values(p, h->p[1]);
-    for (int64_t i = 0; i < h->p[1]->rows * h->p[1]->cols; i++) b[i] = 0;
-}
-
-static void write_config(const mg_adapter_config *c, mg_buf *out) {
-    mg_buf_printf(out, "  \"r\": %d,\n  \"lora_alpha\": %g,\n  \"lora_dropout\": %g,\n  \"use_rslora\": %s,\n", c->r, (double)c->alpha,
-                  (double)c->dropout, c->rslora ? "true" : "false");
-    mg_buf_str(out, "  \"fan_in_fan_out\": false,\n  \"bias\": \"none\",\n");
-}
-
-static mg_status read_config(mg_adapter_config *c, yyjson_val *json, const char *name, mg_error *err) {
-    yyjson_val *r = yyjson_obj_get(json, "r"), *alpha = yyjson_obj_get(json, "lora_alpha"), *dropout = yyjson_obj_get(json, "lora_dropout");
-    yyjson_val *bias = yyjson_obj_get(json, "bias");
-    if (!yyjson_is_int(r) || yyjson_get_sint(r) < 1 || yyjson_get_sint(r) > 65536)
-        return mg_fail(err, MG_FORMAT, "%s: 'r' must be an integer of at least 1", name);
-    if (!yyjson_is_num(alpha)) return mg_fail(err, MG_FORMAT, "%s: 'lora_alpha' must be a number", name);
-    if (bias && !yyjson_equals_str(bias, "none"))
-        return mg_fail(err, MG_UNSUPPORTED, "%s: bias '%s' is not supported, only \"none\"", name, yyjson_get_str(bias));
-    c->r = (int)yyjson_get_sint(r);
-    c->alpha = (float)yyjson_get_num(alpha);
-    c->dropout = (float)yyjson_get_num(dropout);
-    c->rslora = yyjson_get_bool(yyjson_obj_get(json, "use_rslora"));
+    h->dropout = c->dropout;
+    h->scale = c->rslora ? alpha / sqrtf((float)r) : alpha / (float)r;
+    h->p[0] = mg_adapter_add(a, 0, r, l->w->cols, "%s.lora_A.weight", l->name);
+    h->p[1] = mg_adapter_add(a, 0, l->w->rows, r, "%s.lora_B.weight", l->name);
+    if (!h->p[0] || !h->p[1]) return mg_fail(err, MG_NOMEM, "no memory for an adapter of rank %d", r);
+    if (!c->frozen && own->loraplus_lr_ratio > 0) mg_params_set_rule(a->params, h->p[1], (mg_param_rule){ (float)own->loraplus_lr_ratio, 1 });
     return MG_OK;
 }
 
-static const char *const keys[] = { "r", "lora_alpha", "lora_dropout", "use_rslora", "bias", "init_lora_weights", NULL };
+static mg_status attach_one(mg_adapter *a, mg_linear *l, mg_hook *h, mg_error *err) {
+    h->kind = &hook_lora;
+    return mg_lora_pair(a, l, h, err);
+}
+
+static mg_status attach(mg_adapter *a, mg_net *net, mg_error *err) { return mg_adapter_each_linear(a, net, attach_one, err); }
+
+void mg_uniform(float *x, int64_t n, float bound, uint64_t seed, uint32_t index) {
+    mg_rng stream = { seed, mg_rng_where(0, index >> 12, index) };
+    for (int64_t i = 0; i < n; i++) x[i] = bound * (2 * mg_rng_uniform(stream, (uint64_t)i) - 1);
+}
+
+mg_status mg_lora_init(mg_adapter *a, uint64_t seed, mg_error *err) {
+    (void)err;
+    for (size_t i = 0; i < a->n_linear; i++) {
+        const mg_tensor *down = a->hook[i]->p[0];
+        mg_uniform(mg_adapter_values(a, down), down->rows * down->cols, 1 / sqrtf((float)down->cols), seed, (uint32_t)i);
+    }
+    return MG_OK; /* B stays zero */
+}
+
+void mg_lora_write_config(const mg_adapter *a, mg_buf *out) {
+    const mg_adapter_config *c = &a->c;
+    mg_buf_printf(out, "  \"r\": %d,\n  \"lora_alpha\": %g,\n  \"lora_dropout\": %g,\n  \"use_rslora\": %s,\n", c->r, (double)c->alpha,
+                  (double)c->dropout, c->rslora ? "true" : "false");
+    mg_buf_str(out, "  \"fan_in_fan_out\": false,\n  \"bias\": \"none\",\n");
+    mg_config_write_pattern(c->rank_pattern, "rank_pattern", out);
+    mg_config_write_pattern(c->alpha_pattern, "alpha_pattern", out);
+}
+
+mg_status mg_lora_read_config(mg_adapter_config *c, yyjson_val *json, const char *name, mg_error *err) {
+    yyjson_val *bias = yyjson_obj_get(json, "bias");
+    if (bias && !yyjson_equals_str(bias, "none"))
+        return mg_fail(err, MG_UNSUPPORTED, "%s: bias '%s' is not supported, only \"none\"", name, yyjson_get_str(bias));
+    mg_status st = mg_config_int(&c->r, json, "r", name, err);
+    if (!st) st = mg_config_number(&c->alpha, json, "lora_alpha", name, err);
+    if (!st) st = mg_config_pattern(c->rank_pattern, sizeof c->rank_pattern, yyjson_obj_get(json, "rank_pattern"), "rank_pattern", name, err);
+    if (!st) st = mg_config_pattern(c->alpha_pattern, sizeof c->alpha_pattern, yyjson_obj_get(json, "alpha_pattern"), "alpha_pattern", name, err);
+    c->dropout = (float)yyjson_get_num(yyjson_obj_get(json, "lora_dropout"));
+    c->rslora = yyjson_get_bool(yyjson_obj_get(json, "use_rslora"));
+    return st;
+}
+
+const mg_option mg_lora_options[] = {
+    { .name = "loraplus_lr_ratio", .type = &mg_option_float, .offset = offsetof(mg_lora_settings, loraplus_lr_ratio), .def = "0", .min = 0,
+      .max = 1e6, .group = MG_N("Adapter"), .help = MG_N("LoRA+: B learns at this multiple of the learning rate, 16 is usual; 0: the same") },
+    { 0 },
+};
+
+const char *const mg_lora_keys[] = { "r", "lora_alpha", "lora_dropout", "use_rslora", "bias", "init_lora_weights", "rank_pattern",
+                                     "alpha_pattern", NULL };
 
 const mg_method mg_method_lora = {
-    .name = "lora", .peft_type = "LORA", .attach = attach, .init = init, .write_config = write_config, .read_config = read_config,
-    .keys = keys,
+    .name = "lora", .peft_type = "LORA", .title = "LoRA", .options = mg_lora_options, .own = sizeof(mg_lora_settings), .attach = attach,
+    .init = mg_lora_init, .write_config = mg_lora_write_config, .read_config = mg_lora_read_config, .keys = mg_lora_keys,
 };

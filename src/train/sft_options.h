@@ -7,6 +7,7 @@
 #define MG_TRAIN_SFT_OPTIONS_H
 
 #include "base/option.h"
+#include "peft/adapter.h"
 
 /* Values of the enum options, in the order of their `choices`. */
 typedef enum mg_lr_schedule_kind {
@@ -47,10 +48,15 @@ typedef struct mg_sft_options {
     bool    packing, shuffle;
 
     /* adapter */
+    int     method; /* number in peft.def */
+    _Alignas(max_align_t) char method_own[MG_METHODS_MOST][MG_METHOD_OWN]; /* what the methods' own tables fill */
     int64_t lora_r;
     double  lora_alpha, lora_dropout;
     bool    use_rslora;
-    mg_list lora_target_modules; /* roles: q k v o gate up down, or the one item all-linear */
+    mg_list lora_target_modules; /* roles (q k v o gate up down), names of modules, or the one item all-linear */
+    mg_list layers_to_transform; /* "0", "5-8"; none: all */
+    mg_list rank_pattern, alpha_pattern; /* "q_proj=8" */
+    mg_list modules_to_save;     /* "lm_head", "embed_tokens" */
 
     /* optimisation */
     double  num_train_epochs;

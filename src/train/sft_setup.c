@@ -198,23 +198,39 @@ static mg_status open_model(mg_trainer *r, mg_error *err) {
     return st;
 }
 
-static mg_status join_targets(const mg_list *list, char *out, size_t size, mg_error *err) {
+static mg_status join(const mg_list *list, char *out, size_t size, const char *what, mg_error *err) {
     size_t n = 0;
     for (size_t i = 0; i < list->n; i++) n += (size_t)snprintf(out + n, n < size ? size - n : 0, "%s%s", i ? "," : "", list->item[i]);
-    return n < size ? MG_OK : mg_fail(err, MG_CONFIG, "lora_target_modules is too long");
+    return n < size ? MG_OK : mg_fail(err, MG_CONFIG, "%s is too long", what);
+}
+
+static mg_status adapter_of_options(mg_adapter_config *c, const mg_sft_options *o, mg_error *err) {
+    *c = (mg_adapter_config){ .method = mg_method_at((size_t)o->method), .r = (int)o->lora_r, .alpha = (float)o->lora_alpha,
+                              .rslora = o->use_rslora };
+    struct { const mg_list *list; char *out; size_t size; const char *what; } text[] = {
+        { &o->lora_target_modules, c->targets, sizeof c->targets, "lora_target_modules" },
+        { &o->layers_to_transform, c->layers, sizeof c->layers, "layers_to_transform" },
+        { &o->rank_pattern, c->rank_pattern, sizeof c->rank_pattern, "rank_pattern" },
+        { &o->alpha_pattern, c->alpha_pattern, sizeof c->alpha_pattern, "alpha_pattern" },
+        { &o->modules_to_save, c->modules_to_save, sizeof c->modules_to_save, "modules_to_save" },
+    };
+    mg_status st = MG_OK;
+    for (size_t i = 0; !st && i < sizeof text / sizeof *text; i++) st = join(text[i].list, text[i].out, text[i].size, text[i].what, err);
+    return st;
 }
 
 static mg_status attach_adapter(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
-    mg_adapter_config     c = { .method = mg_method_find("lora"), .r = (int)o->lora_r, .alpha = (float)o->lora_alpha,
-                                .dropout = (float)o->lora_dropout, .rslora = o->use_rslora };
-    mg_status st = join_targets(&o->lora_target_modules, c.targets, sizeof c.targets, err);
-    if (!st && o->adapter) {
-        st = mg_adapter_read_config(&c, o->adapter, err);
-        c.dropout = (float)o->lora_dropout;
-    }
+    mg_adapter_config     c;
+    char(*own)[MG_METHOD_OWN] = (char(*)[MG_METHOD_OWN])o->method_own;
+    mg_status st = o->adapter ? mg_adapter_read_config_over(&c, own, o->adapter, err) : adapter_of_options(&c, o, err);
+    if (st) return st;
+    if (!o->adapter) mg_method_own(&c, own);
+    c.frozen = false;
+    c.dropout = (float)o->lora_dropout;
     snprintf(c.base, sizeof c.base, "%s", r->bundle.path);
-    if (!st) st = mg_adapter_attach(&r->adapter, &c, &r->bundle.model->net, &r->params, err);
+    st = mg_adapter_attach(&r->adapter, &c, &r->bundle.model->net, &r->params, err);
+    if (!st) r->adapter->total_steps = &r->total_steps;
     return st;
 }
 
@@ -415,7 +431,7 @@ mg_status mg_trainer_allocate(mg_trainer *r, mg_error *err) {
     if (!st && r->o->adapter)
         st = mg_adapter_load(r->adapter, r->o->adapter, err);
     else if (!st)
-        mg_adapter_init(r->adapter, (uint64_t)r->o->seed);
+        st = mg_adapter_init(r->adapter, (uint64_t)r->o->seed, err);
     if (!st) st = mg_model_place(r->bundle.model, r->backend, err);
     if (!st) st = mg_arena_open(&r->mem, r->backend->device, r->plan.arena, false, err);
     if (!st) st = mg_tape_open(&r->tape, r->backend, &r->mem, r->plan.nodes, err);

@@ -70,6 +70,17 @@ static void number_field(mg_buf *b, const char *key, double value) {
     mg_buf_printf(b, "%s\n  \"%s\": %.17g", b->len > 1 ? "," : "", key, value);
 }
 
+/* The method's own settings, as config.yaml has them. */
+static void own_fields(mg_buf *b, const mg_adapter_config *a) {
+    for (const mg_option *row = a->method->options; row && row->name; row++) {
+        mg_buf text = { 0 };
+        row->type->print(&text, a->own + row->offset, row);
+        text_field(b, row->name, text.data ? text.data : "");
+        b->failed |= text.failed;
+        mg_buf_free(&text);
+    }
+}
+
 /* A digest of the first bytes of a weight in the middle of the model: another checkpoint of one architecture differs there. */
 static mg_status weights_digest(char out[65], const mg_model *m, mg_error *err) {
     const mg_tensor *w = m->layer[m->c.layers / 2].down.w;
@@ -110,6 +121,11 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     number_field(b, "lora_alpha", (double)a->alpha);
     number_field(b, "lora_dropout", (double)a->dropout);
     number_field(b, "use_rslora", a->rslora);
+    if (*a->layers) text_field(b, "layers_to_transform", a->layers);
+    if (*a->rank_pattern) text_field(b, "rank_pattern", a->rank_pattern);
+    if (*a->alpha_pattern) text_field(b, "alpha_pattern", a->alpha_pattern);
+    if (*a->modules_to_save) text_field(b, "modules_to_save", a->modules_to_save);
+    own_fields(b, a);
     number_field(b, "seed", (double)o->seed);
     number_field(b, "total_steps", (double)r->total_steps);
     number_field(b, "per_device_train_batch_size", (double)o->per_device_train_batch_size);
@@ -143,7 +159,7 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
 static const struct { const char *key, *how; } no_options[] = {
     { "model", "-m" }, { "weights", "-m" }, { "parameters", "-m" }, { "formats", "-m or --load_in_4bit" }, { "compute", "--dtype" },
     { "machine", "the CPU or the library is another one; bits would differ" }, { "date", "SOURCE_DATE_EPOCH" },
-    { "train_data", "-d" }, { "eval_data", "--eval_dataset or --val_size" }, { "method", "-a" },
+    { "train_data", "-d" }, { "eval_data", "--eval_dataset or --val_size" },
     { "total_steps", "--max_steps or --num_train_epochs" },
 };
 
@@ -194,7 +210,7 @@ static mg_status write_optimizer(void *context, const char *path, mg_error *err)
     return mg_optim_save(r->optimizer, path, err);
 }
 
-/* mg_adapter_save writes two files into a folder; the checkpoint wants them one by one. */
+/* mg_adapter_save writes several files into a folder; the checkpoint wants them one by one. */
 typedef struct { mg_trainer *r; const char *name; } adapter_file;
 static mg_status write_adapter(void *context, const char *path, mg_error *err) {
     const adapter_file *f = context;
@@ -218,7 +234,6 @@ static mg_run_state state_of(const mg_trainer *r, const char *status) {
 
 static mg_status write_checkpoint(mg_trainer *r, mg_error *err) {
     mg_checkpoint_writer *w = NULL;
-    adapter_file          files[] = { { r, "adapter_model.safetensors" }, { r, "adapter_config.json" } };
     mg_buf                state = { 0 }, schedule = { 0 }, random = { 0 };
     mg_run_state          now = state_of(r, "running");
     mg_run_state_json(&state, r->run, &now);
@@ -227,7 +242,9 @@ static mg_status write_checkpoint(mg_trainer *r, mg_error *err) {
     mg_buf_printf(&random, "{\"generator\": \"philox4x32-10\", \"seed\": %lld, \"step\": %lld}\n", (long long)r->o->seed,
                   (long long)r->info.step);
     mg_status st = mg_checkpoint_begin(&w, mg_run_folder(r->run), &r->info, err);
-    for (size_t i = 0; !st && i < 2; i++) st = mg_checkpoint_add_file(w, files[i].name, write_adapter, &files[i], err);
+    const char *name;
+    for (size_t i = 0; !st && (name = mg_adapter_file(r->adapter, i)); i++)
+        st = mg_checkpoint_add_file(w, name, write_adapter, &(adapter_file){ r, name }, err);
     if (!st) st = mg_checkpoint_add_file(w, "optimizer.safetensors", write_optimizer, r, err);
     if (!st) st = mg_checkpoint_add_bytes(w, "scheduler.json", schedule.data, schedule.len, err);
     if (!st) st = mg_checkpoint_add_bytes(w, "rng_state.json", random.data, random.len, err);

@@ -108,7 +108,7 @@ static outcome run(const char *folder, const mg_backend *b, bool full, bool nf4,
     else
         OK(mg_adapter_attach(&adapter, &c, &m->net, &params, &err));
     OK(mg_params_seal(&params, b, &err));
-    if (adapter) mg_adapter_init(adapter, 7);
+    if (adapter) OK(mg_adapter_init(adapter, 7, &err));
     OK(mg_model_place(m, b, &err));
     train(&o, m, b, &params, policy);
 

@@ -11,6 +11,7 @@ static void embed_back(mg_tape *t, mg_node *n) {
 static const mg_op op_embed = { "embed", embed_back, NULL };
 
 mg_tensor *mg_embed(mg_tape *t, mg_tensor *table, float scale) {
+    table = mg_tuned(t, table);
     mg_tensor *y = mg_result(t, mg_batch_rows(t->batch), table->cols);
     if (!y) return NULL;
     t->backend->embed((mg_embed_args){ mg_mat_of(y), mg_mat_of(table), t->batch->ids, scale });
@@ -31,6 +32,7 @@ static const mg_op op_embed_onto = { "embed_onto", embed_onto_back, NULL };
 
 mg_tensor *mg_embed_onto(mg_tape *t, mg_tensor *x, mg_tensor *table, const int32_t *ids) {
     if (!x) return NULL;
+    table = mg_tuned(t, table);
     MG_ASSERT_EQ(x->cols, table->cols);
     mg_tensor *y = mg_result(t, x->rows, x->cols);
     if (!y) return NULL;

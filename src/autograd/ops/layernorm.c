@@ -35,6 +35,8 @@ static const mg_op op_layernorm = { "layernorm", layernorm_back, layernorm_redo 
 
 mg_tensor *mg_layernorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *b, float eps, bool kept) {
     if (!x) return NULL;
+    g = mg_tuned(t, g);
+    b = mg_tuned(t, b);
     MG_ASSERT_EQ(x->cols, g->cols);
     void      *stats = mg_keep_bytes(t, 2 * (size_t)x->rows * t->backend->scalar->block_bytes);
     mg_tensor *y = kept ? mg_result(t, x->rows, x->cols) : mg_result_cheap(t, x->rows, x->cols);

@@ -32,6 +32,7 @@ static const mg_op op_logprob = { "logprob", logprob_back, NULL };
 
 mg_tensor *mg_logprob(mg_tape *t, mg_tensor *h, mg_tensor *head, float softcap, int32_t *top_id) {
     if (!h) return NULL;
+    head = mg_tuned(t, head);
     const mg_batch *b = t->batch;
     MG_ASSERT_EQ(h->cols, head->cols);
     bool       at_once = !t->off && h->needs_grad && !head->needs_grad;

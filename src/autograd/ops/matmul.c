@@ -30,7 +30,9 @@ static void matmul_back(mg_tape *t, mg_node *n) {
 static const mg_op op_matmul = { "matmul", matmul_back, NULL };
 
 mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *residual) {
-    if (!x) return NULL;
+    if (!x || !w) return NULL;
+    w = mg_tuned(t, w);
+    bias = mg_tuned(t, bias);
     MG_ASSERT_EQ(x->cols, w->cols);
     mg_tensor *y = mg_result(t, x->rows, w->rows);
     if (!y) return NULL;

@@ -33,6 +33,7 @@ static const mg_op op_rmsnorm = { "rmsnorm", rmsnorm_back, rmsnorm_redo };
 
 mg_tensor *mg_rmsnorm(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *residual, float eps) {
     if (!x) return NULL;
+    g = mg_tuned(t, g);
     MG_ASSERT_EQ(x->cols % g->cols, 0);
     int64_t    groups = x->rows * (x->cols / g->cols);
     void      *inv = mg_keep_bytes(t, (size_t)groups * t->backend->scalar->block_bytes);
