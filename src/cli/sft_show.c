@@ -54,8 +54,11 @@ static void facts_text(show *s, const mg_sft_facts *f) {
     const mg_model       *m = f->bundle->model;
     mg_buf                b = { 0 };
     const char           *name = strrchr(f->bundle->path, '/');
-    mg_buf_printf(&b, gettext("migaki sft  %s · %s · LoRA r=%d α=%g (%.2fM of %.0fM train = %.2f%%) · cpu %d threads, %s, %s"),
-                  name ? name + 1 : f->bundle->path, m->format_summary, f->adapter->c.r, (double)f->adapter->c.alpha,
+    char                  method[96] = "";
+    if (f->adapter->c.method->ranked)
+        snprintf(method, sizeof method, " r=%d α=%g", f->adapter->c.r, (double)f->adapter->c.alpha);
+    mg_buf_printf(&b, gettext("migaki sft  %s · %s · %s%s (%.2fM of %.0fM train = %.2f%%) · cpu %d threads, %s, %s"),
+                  name ? name + 1 : f->bundle->path, m->format_summary, f->adapter->c.method->title, method,
                   (double)f->adapter->parameters / 1e6, (double)m->parameters / 1e6,
                   100.0 * (double)f->adapter->parameters / (double)m->parameters, f->threads, f->backend->compute, mg_cpu_isa());
     say(s, &b);

@@ -18,10 +18,12 @@ static const float F16_MOST = 65504;
 /* ---- the list ---- */
 
 static mg_piece *add(mg_pieces *p, const mg_tensor *x, int layer) {
+    bool tuned = x->instead != NULL;
+    if (tuned) x = x->instead; /* an adapter's */
     if (!MG_GROW(p->item, p->cap, p->n + 1)) return NULL;
     mg_piece *made = &p->item[p->n++];
     *made = (mg_piece){ .n_dims = x->rows == 1 ? 1 : 2, .rows = x->rows, .cols = x->cols, .from = x->format, .data = x->data,
-                        .side = x->side, .layer = layer };
+                        .side = x->side, .layer = layer, .tuned = tuned };
     return made;
 }
 
@@ -58,6 +60,7 @@ static mg_status check_hooks(const mg_model *m, mg_error *err) {
                      "the head has an adapter, but its weight is that of the embedding, which would change with it: no file of "
                      "this model can hold that; train without the head, or keep the adapter as it is");
     const mg_hook *other = active(net->embed_hooks);
+    while (other && other->kind->weight) other = active(other->next);
     for (int i = 0; i < net->layers && !other; i++) other = active(net->attend_hooks[i]);
     for (int i = 0; i < net->layers * MG_SITES && !other; i++) other = active(net->residual_hooks[i]);
     if (!st && other)
@@ -107,6 +110,13 @@ static bool add_table(mg_pieces *p, const listing *g, const mg_weight_row *row, 
     mg_piece *made = x ? add(p, x, layer) : NULL;
     if (!made) return !x;
     name_it(made, g->gguf ? row->gguf : row->hf, layer, ".weight");
+    for (const mg_hook *h = x == g->m->embed ? active(g->m->net.embed_hooks) : NULL; h; h = active(h->next)) {
+        const mg_tensor *whole = h->kind->weight(h);
+        made->from = whole->format;
+        made->data = whole->data;
+        made->side = whole->side;
+        made->tuned = true;
+    }
     made->n_dims = 2;
     return true;
 }
@@ -156,7 +166,7 @@ void mg_pieces_free(mg_pieces *p) {
 
 /* ---- rows ---- */
 
-bool mg_piece_is_merged(const mg_piece *p) { return p->linear && active(p->linear->hooks); }
+bool mg_piece_is_merged(const mg_piece *p) { return p->tuned || (p->linear && active(p->linear->hooks)); }
 
 int64_t mg_piece_row(const mg_piece *p, int64_t row) { return p->order ? mg_weight_row_in_hf(p->config, p->order, row) : row; }
 

@@ -64,6 +64,7 @@ mg_tensor *mg_adapter_replace(mg_adapter *a, mg_tensor *weight, unsigned how, co
 static const struct { const char *name; mg_role role; } roles[] = {
     { "q", MG_ROLE_Q },       { "k", MG_ROLE_K },   { "v", MG_ROLE_V },       { "o", MG_ROLE_O },
     { "gate", MG_ROLE_GATE }, { "up", MG_ROLE_UP }, { "down", MG_ROLE_DOWN }, { "all-linear", MG_ROLES_ALL_LINEAR },
+    { "all", MG_ROLES_ALL_LINEAR }, { "linear", MG_ROLES_ALL_LINEAR }, /* what other programs call it */
 };
 
 bool mg_target_is(const char *target, size_t len, const mg_linear *l) {

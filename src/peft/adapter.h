@@ -78,6 +78,7 @@ struct mg_adapter {
 
 struct mg_method {
     const char *name, *peft_type, *title; /* "lora", "LORA", "LoRA" */
+    bool             ranked;  /* c.r and c.alpha say something about it */
     const mg_option *options; /* of this method alone, fields of the struct in config.own; methods may share a table */
     size_t           own;     /* size of that struct */
     /* Which of several rows with one peft_type a file means; NULL: the one that no other claims. */

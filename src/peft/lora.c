@@ -106,6 +106,6 @@ const char *const mg_lora_keys[] = { "r", "lora_alpha", "lora_dropout", "use_rsl
                                      "alpha_pattern", NULL };
 
 const mg_method mg_method_lora = {
-    .name = "lora", .peft_type = "LORA", .title = "LoRA", .options = mg_lora_options, .own = sizeof(mg_lora_settings), .attach = attach,
+    .name = "lora", .peft_type = "LORA", .title = "LoRA", .ranked = true, .options = mg_lora_options, .own = sizeof(mg_lora_settings), .attach = attach,
     .init = mg_lora_init, .write_config = mg_lora_write_config, .read_config = mg_lora_read_config, .keys = mg_lora_keys,
 };

@@ -684,11 +684,14 @@ mg_status mg_run_write_card(mg_run *r, const mg_run_card *c, const mg_run_state 
     mg_buf b = { 0 };
     mg_buf_str(&b, "---\nbase_model: ");
     add_quoted(&b, c->base_model);
-    mg_buf_str(&b, "\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- lora\n- ");
+    mg_buf_str(&b, "\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- ");
+    mg_buf_str(&b, c->method);
+    mg_buf_str(&b, "\n- ");
     mg_buf_str(&b, r->method);
     mg_buf_printf(&b, "\n- migaki\n---\n\n# %s\n\n", r->name);
-    mg_buf_printf(&b, "A LoRA adapter (rank %lld, alpha %g) for `%s`, trained with migaki " MG_VERSION " (%s).\n\n",
-                  (long long)c->lora_r, c->lora_alpha, mg_path_base(c->base_model), r->method);
+    char rank[64] = "";
+    if (c->lora_r) snprintf(rank, sizeof rank, " (rank %lld, alpha %g)", (long long)c->lora_r, c->lora_alpha);
+    mg_buf_printf(&b, "%s%s for `%s`, trained with migaki " MG_VERSION " (%s).\n\n", c->title, rank, mg_path_base(c->base_model), r->method);
     mg_buf_printf(&b, "| | |\n|---|---|\n| Training data | `%s`, %lld samples |\n", c->dataset, (long long)c->train_samples);
     mg_buf_printf(&b, "| Steps | %lld of %lld (%.2f epochs, %lld tokens) |\n", (long long)s->step, (long long)s->max_steps,
                   s->epoch, (long long)s->tokens);

@@ -88,7 +88,8 @@ mg_status mg_run_write_results(mg_run *r, const char *name, const mg_metric *m, 
 /* README.md: a model card with PEFT's front matter. */
 typedef struct mg_run_card {
     const char *base_model, *dataset; /* as the user named them */
-    int64_t     lora_r;
+    const char *method, *title;       /* "lora", "LoRA" */
+    int64_t     lora_r;               /* 0: the method has no rank */
     double      lora_alpha;
     int64_t     train_samples, eval_samples;
     double      eval_loss_before, eval_loss_after; /* NaN: not measured */

@@ -313,7 +313,8 @@ static mg_status write_records(mg_trainer *r, const mg_sft_result *out, const ch
     mg_metric train[] = { { "train_loss", out->last_loss }, { "train_runtime", out->seconds }, { "train_steps", (double)r->info.step },
                           { "train_tokens", (double)r->info.tokens }, { "peak_memory_bytes", (double)out->peak_bytes } };
     mg_metric eval[] = { { "eval_loss", r->eval_loss }, { "eval_accuracy", r->eval_accuracy }, { "eval_loss_before", r->first_eval_loss } };
-    mg_run_card card = { .base_model = r->o->model_name_or_path, .dataset = r->o->dataset.n ? r->o->dataset.item[0] : "", .lora_r = r->adapter->c.r,
+    mg_run_card card = { .base_model = r->o->model_name_or_path, .dataset = r->o->dataset.n ? r->o->dataset.item[0] : "", .method = r->adapter->c.method->name,
+                         .title = r->adapter->c.method->title, .lora_r = r->adapter->c.method->ranked ? r->adapter->c.r : 0,
                          .lora_alpha = (double)r->adapter->c.alpha, .train_samples = (int64_t)r->train.n, .eval_samples = (int64_t)r->eval.n,
                          .eval_loss_before = r->first_eval_loss, .eval_loss_after = r->eval_loss, .config_yaml = config_yaml };
     mg_metric all[8];

@@ -171,13 +171,13 @@ static void lora_comes_back(void **state) {
         OK(mg_gguf_lora_load(&c, &b.adapter->c, under(base, "lora.gguf"), mg_backend_find("cpu"), &err));
         assert_int_equal(b.params.count, c.params.count);
         assert_memory_equal(b.params.value, c.params.value, (size_t)b.params.count * sizeof(float));
-        assert_near(c.adapter->hook[0].scale, b.adapter->hook[0].scale, 1e-6, "scale");
+        assert_near(c.adapter->hook[0]->scale, b.adapter->hook[0]->scale, 1e-6, "scale");
         mg_gguf *g;
         OK(mg_gguf_open(&g, under(base, "lora.gguf"), &err));
         const mg_gguf_tensor *q = mg_gguf_find_tensor(g, "blk.1.attn_q.weight.lora_b");
-        const float          *mine = b.adapter->hook[0].p[1]->data;
+        const float          *mine = b.adapter->hook[0]->p[1]->data;
         for (size_t h = 0; h < b.adapter->n_hooks; h++)
-            if (strstr(b.adapter->hook[h].p[1]->name, "layers.1.self_attn.q_proj")) mine = b.adapter->hook[h].p[1]->data;
+            if (strstr(b.adapter->hook[h]->p[1]->name, "layers.1.self_attn.q_proj")) mine = b.adapter->hook[h]->p[1]->data;
         if (!q) { /* fused there */
             mg_gguf_close(g);
             mg_bundle_close(&b);
@@ -263,7 +263,7 @@ static void nothing_is_dropped(void **state) {
     const mg_hook_kind odd = { .name = "odd" };
     mg_hook            h = { .kind = &odd };
     adapt(&b, false);
-    mg_hook spare = b.adapter->hook[0];
+    mg_hook spare = *b.adapter->hook[0];
     spare.next = NULL;
     b.model->head.hooks = &spare;
     assert_fails(mg_pieces_list(&p, b.model, true, &err), err, MG_UNSUPPORTED, "head");

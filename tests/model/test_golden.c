@@ -169,18 +169,30 @@ static float *oriented(const mg_model *m, const mg_tensor *w, const float *data)
     return copy;
 }
 
+/* PEFT names the adapter inside the module: lora_A.default.weight, lm_head.modules_to_save.default.weight, ia3_l.default. */
+static const mg_st_entry *adapter_gradient(const mg_safetensors *f, const char *prefix, const char *name) {
+    static const char *const forms[] = { "%s%.*s.default.weight", "%s%.*s.modules_to_save.default.weight", "%s%.*s.default" };
+    const char *end = strstr(name, ".weight");
+    const mg_st_entry *e = NULL;
+    for (size_t i = 0; !e && i < sizeof forms / sizeof *forms; i++) {
+        char full[256];
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+        snprintf(full, sizeof full, forms[i], prefix, end ? (int)(end - name) : (int)strlen(name), name);
+#pragma GCC diagnostic pop
+        e = mg_safetensors_find(f, full);
+    }
+    return e;
+}
+
 static void gradients_match(rig *r, const char *path, const char *prefix, const char *label) {
     mg_safetensors *f;
     OK(mg_safetensors_open(&f, path, &err));
     size_t seen = 0;
     for (size_t i = 0; i < r->params.n; i++) {
         mg_tensor *w = r->params.item[i];
-        char       name[256];
-        if (*prefix) /* PEFT names the adapter inside the module: lora_A.default.weight */
-            snprintf(name, sizeof name, "%s%.*s.default.weight", prefix, (int)(strlen(w->name) - strlen(".weight")), w->name);
-        else
-            snprintf(name, sizeof name, "%s", w->name);
-        const mg_st_entry *e = mg_safetensors_find(f, name);
+        const char        *name = w->name;
+        const mg_st_entry *e = *prefix ? adapter_gradient(f, prefix, name) : mg_safetensors_find(f, name);
         if (!e && !strcmp(name, "embed_out.weight")) e = mg_safetensors_find(f, "lm_head.weight"); /* of transformers 5's class */
         if (!e) fail_msg("%s: no reference gradient for %s", label, name);
         float *want = oriented(r->m, w, e->data);
@@ -333,9 +345,9 @@ static void encoder(const char *backend) {
     close_rig(&r);
 }
 
-static void adapter_case(const char *base, const char *name, const char *backend) {
+static void adapter_case(const char *base, const char *name, const char *backend, mg_keep policy) {
     char label[96], folder[512], adapter[600];
-    snprintf(label, sizeof label, "%s/%s on %s", base, name, backend);
+    snprintf(label, sizeof label, "%s/%s on %s, keep %d", base, name, backend, policy);
     snprintf(folder, sizeof folder, "%s", ref_path(under("golden", base)));
     snprintf(adapter, sizeof adapter, "%s/%s", folder, name);
     rig               r;
@@ -350,6 +362,9 @@ static void adapter_case(const char *base, const char *name, const char *backend
     OK(mg_safetensors_open(&io, under(adapter, "adapter_io.safetensors"), &err));
     read_samples(&r, io);
     forward_matches(&r, io, label);
+    mg_keep keep[MG_CONFIG_LAYERS];
+    for (int i = 0; i < MG_CONFIG_LAYERS; i++) keep[i] = policy;
+    r.tape.keep = keep;
     float want;
     memcpy(&want, mg_safetensors_find(io, "loss")->data, 4);
     NEAR(loss_and_gradient(&r), (double)want, 1e-5, "%s: loss", label);
@@ -394,12 +409,14 @@ static void architectures(void **state) {
 
 static void adapters(void **state) {
     (void)state;
-    const char *names[] = { "peft_lora_qv", "peft_lora_all", "peft_rslora" };
+    const char *names[] = { "peft_lora_qv", "peft_lora_all", "peft_rslora", "peft_lora_embed" };
     for (size_t b = 0; b < n_backends; b++)
-        for (size_t i = 0; i < 3; i++) {
-            adapter_case("llama2", names[i], backends[b]);
-            adapter_case("gemma2", names[i], backends[b]);
-        }
+        for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+            for (mg_keep k = MG_KEEP_ALL; k <= MG_KEEP_NONE; k++) {
+                if (SANITIZED && k != (mg_keep)(i % 3)) continue;
+                adapter_case("llama2", names[i], backends[b], k);
+                adapter_case("gemma2", names[i], backends[b], k);
+            }
 }
 
 static void classifiers_and_encoders(void **state) {

@@ -102,7 +102,7 @@ static void test_records(void **state) {
     mg_run_state  s = { .step = 3, .max_steps = 10, .epoch = 0.3, .num_train_epochs = 1, .has_best = true, .best_metric = 1.5,
                         .best_step = 2, .status = "stopped" };
     mg_run_sample samples[] = { { "こんにちは", "bad \xff byte" }, { "q", "a\n\"b\"" } };
-    mg_run_card   card = { .base_model = "google/gemma", .dataset = "a.jsonl", .lora_r = 8, .lora_alpha = 16,
+    mg_run_card   card = { .base_model = "google/gemma", .dataset = "a.jsonl", .method = "lora", .title = "LoRA", .lora_r = 8, .lora_alpha = 16,
                            .train_samples = 9, .eval_loss_before = NAN, .eval_loss_after = NAN, .config_yaml = "lora_r: 8\n" };
     mg_metric     results[] = { { "train_loss", 1.25 }, { "eval_loss", NAN } };
     char         *argv[] = { "migaki", "sft" };
