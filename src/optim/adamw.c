@@ -1,16 +1,11 @@
-/* adamw.c -- Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101), as torch.optim.AdamW.
+/* adamw.c -- Adam with decoupled weight decay (Loshchilov & Hutter, arXiv 1711.05101), as torch.optim.AdamW; in 8
+ * bits as bitsandbytes' (Dettmers et al., arXiv 2110.02861), whose moments are nearest codes here as on CUDA.
  *
  *     p -= lr decay p;  m = b1 m + (1 - b1) g;  v = b2 v + (1 - b2) g^2
  *     p -= lr / (1 - b1^t) m / (sqrt(v / (1 - b2^t)) + eps) */
-#include "optim/optim.h"
+#include "optim/rule.h"
 
 #include <math.h>
-
-static mg_status lay_out(mg_optim *o, mg_error *err) {
-    if (mg_optim_add_state(o, "exp_avg", NULL, "F32", 1, o->p->count) && mg_optim_add_state(o, "exp_avg_sq", NULL, "F32", 1, o->p->count))
-        return MG_OK;
-    return mg_fail(err, MG_NOMEM, "no memory for an optimizer");
-}
 
 static void update(mg_optim *o, const mg_update *u, const mg_piece *x) {
     const mg_optimizer_settings *s = &o->s;
@@ -21,6 +16,10 @@ static void update(mg_optim *o, const mg_update *u, const mg_piece *x) {
                               .c1 = 1 - pow((double)s->beta1, (double)u->step), .c2 = 1 - pow((double)s->beta2, (double)u->step) });
 }
 
-static void step(mg_optim *o, const mg_update *u) { mg_optim_each(o, u, 2, update); }
+const mg_rule mg_rule_adamw = { .moment = { "exp_avg", "exp_avg_sq" }, .is_signed = { true, false }, .update = update };
 
-const mg_optimizer mg_optimizer_adamw = { .name = "adamw", .lay_out = lay_out, .step = step };
+#define ROW .rule = &mg_rule_adamw, .lay_out = mg_rule_lay_out, .start = mg_rule_start, .step = mg_rule_step
+const mg_optimizer mg_optimizer_adamw = { .name = "adamw", ROW };
+const mg_optimizer mg_optimizer_adamw_8bit = { .name = "adamw_8bit", .eight = true, ROW };
+const mg_optimizer mg_optimizer_paged_adamw_32bit = { .name = "paged_adamw_32bit", .paged = true, ROW };
+const mg_optimizer mg_optimizer_paged_adamw_8bit = { .name = "paged_adamw_8bit", .eight = true, .paged = true, ROW };

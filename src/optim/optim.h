@@ -48,7 +48,14 @@ typedef void (*mg_piece_fn)(mg_optim *o, const mg_update *u, const mg_piece *x);
 /* fn over all parameters, states 0..n-1 having an entry for each block of the whole array: as few pieces as rules
  * and pages allow. */
 void mg_optim_each(mg_optim *o, const mg_update *u, int n, mg_piece_fn fn);
-/* The same for one tensor, whose states are first .. first+n-1 and count from its own beginning. */
-void mg_optim_each_of(mg_optim *o, const mg_update *u, size_t tensor, size_t first, int n, mg_piece_fn fn);
+/* All of one tensor, without state. */
+mg_piece mg_optim_piece(const mg_optim *o, const mg_update *u, size_t tensor);
+/* fn over piece x with the entries of states first .. first+n-1 from number `from` on, page by page where they are paged. */
+void mg_optim_stream(mg_optim *o, const mg_update *u, size_t first, int n, int64_t from, const mg_piece *x, mg_piece_fn fn);
+
+/* y = (accumulate ? y : 0) + scale x on n numbers of the device */
+void   mg_optim_sum(const mg_optim *o, float *y, const float *x, float scale, bool accumulate, int64_t n);
+double mg_optim_norm(const mg_optim *o, const float *x, int64_t n); /* waits for the device */
+void   mg_optim_shadow(const mg_optim *o, const mg_piece *x);       /* the new values as elements, where there is a shadow */
 
 #endif

@@ -32,6 +32,12 @@ const mg_optimizer *mg_optimizer_find(const char *name) {
     return NULL;
 }
 
+mg_optimizer_settings mg_optimizer_defaults(void) {
+    return (mg_optimizer_settings){ .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .max_grad_norm = 1,
+                                    .adafactor = { .eps1 = 1e-30f, .eps2 = 1e-3f, .clip_threshold = 1, .decay_rate = -0.8f },
+                                    .muon = { .momentum = 0.95f, .nesterov = true, .ns_steps = 5 } };
+}
+
 /* The patterns bias, layernorm, rmsnorm, (^|.)norm($|.) and _norm($|.) of a lower-case name. */
 static bool is_norm_or_bias(const char *name) {
     char lower[256];
@@ -126,7 +132,9 @@ mg_status mg_optim_allocate(mg_optim *o, mg_error *err) {
             at += padded(bytes_of(&o->state[i]));
         }
     if (o->work_bytes && !(o->work = d->alloc(o->work_bytes))) return no_memory(o, err);
-    return take_pages(o, d) ? MG_OK : no_memory(o, err);
+    if (!take_pages(o, d)) return no_memory(o, err);
+    if (o->kind->start) o->kind->start(o);
+    return MG_OK;
 }
 
 void mg_optim_close(mg_optim *o) {
@@ -150,17 +158,22 @@ void mg_optim_close(mg_optim *o) {
 typedef struct {
     mg_optim        *o;
     const mg_update *u;
-    mg_state        *state; /* [n] */
+    const mg_state  *state; /* [n] */
     int              n;
     mg_piece_fn      fn;
 } walk;
 
-/* Numbers from at (of the parameters) and from `from` (of the states), n of them, under one rule. */
+/* Numbers at .. at+n-1 of the parameters, under one rule. */
 static mg_piece piece_of(const mg_optim *o, const mg_update *u, mg_param_rule rule, int64_t at, int64_t n) {
     const mg_params *p = o->p;
     return (mg_piece){ .p = (float *)p->value + at, .grad = (float *)p->grad + at,
                        .shadow = p->shadow ? (uint8_t *)p->shadow + (size_t)at * p->backend->element->block_bytes : NULL, .n = n,
                        .lr = (float)(u->lr * (double)rule.lr), .decay = o->s.weight_decay * rule.decay };
+}
+
+mg_piece mg_optim_piece(const mg_optim *o, const mg_update *u, size_t tensor) {
+    const mg_tensor *x = o->p->item[tensor];
+    return piece_of(o, u, o->p->rule[tensor], mg_params_at(o->p, x), x->rows * x->cols);
 }
 
 static void advance(const walk *w, mg_piece *x, int64_t n) {
@@ -206,49 +219,62 @@ static void each_page(const walk *w, mg_piece x, int64_t from) {
     }
 }
 
-static void one_rule(const walk *w, mg_param_rule rule, int64_t at, int64_t from, int64_t n) {
-    mg_piece x = piece_of(w->o, w->u, rule, at, n);
+void mg_optim_stream(mg_optim *o, const mg_update *u, size_t first, int n, int64_t from, const mg_piece *x, mg_piece_fn fn) {
+    walk     w = { o, u, o->state + first, n, fn };
+    mg_piece all = *x;
     size_t   unused;
-    if (!n) return;
-    if (w->n && w->state[0].paged && !w->o->p->backend->device->host) {
-        each_page(w, x, from);
+    MG_ASSERT(n <= MG_OPTIM_VIEWS);
+    if (!x->n) return;
+    if (n && w.state[0].paged && !o->p->backend->device->host) {
+        each_page(&w, all, from);
         return;
     }
-    for (int k = 0; k < w->n; k++) x.state[k] = entries(&w->state[k], from, n, &unused);
-    w->fn(w->o, w->u, &x);
+    for (int k = 0; k < n; k++) all.state[k] = entries(&w.state[k], from, x->n, &unused);
+    fn(o, u, &all);
 }
 
 void mg_optim_each(mg_optim *o, const mg_update *u, int n, mg_piece_fn fn) {
     const mg_params *p = o->p;
-    walk             w = { o, u, o->state, n, fn };
     int64_t          begin = 0, end = 0;
-    MG_ASSERT(n <= MG_OPTIM_VIEWS);
     for (size_t i = 0; i < p->n; i++) {
         end += mg_params_room(p->item[i]);
         bool last = i + 1 == p->n || p->rule[i + 1].lr != p->rule[i].lr || p->rule[i + 1].decay != p->rule[i].decay;
         if (!last) continue;
-        one_rule(&w, p->rule[i], begin, begin, end - begin);
+        mg_piece x = piece_of(o, u, p->rule[i], begin, end - begin);
+        mg_optim_stream(o, u, 0, n, begin, &x, fn);
         begin = end;
     }
 }
 
-void mg_optim_each_of(mg_optim *o, const mg_update *u, size_t tensor, size_t first, int n, mg_piece_fn fn) {
-    const mg_tensor *x = o->p->item[tensor];
-    walk             w = { o, u, o->state + first, n, fn };
-    MG_ASSERT(n <= MG_OPTIM_VIEWS);
-    one_rule(&w, o->p->rule[tensor], mg_params_at(o->p, x), 0, x->rows * x->cols);
+/* ---- arithmetic that several have in common ---- */
+
+static mg_mat row_of(const mg_backend *b, const float *x, int64_t n) { return (mg_mat){ (void *)(uintptr_t)x, 1, n, b->scalar, NULL }; }
+
+void mg_optim_sum(const mg_optim *o, float *y, const float *x, float scale, bool accumulate, int64_t n) {
+    const mg_backend *b = o->p->backend;
+    b->add((mg_add_args){ .y = row_of(b, y, n), .x = row_of(b, x, n), .scale = scale, .accumulate = accumulate });
+}
+
+double mg_optim_norm(const mg_optim *o, const float *x, int64_t n) {
+    const mg_params *p = o->p;
+    double           squares;
+    p->backend->device->zero(p->squares, sizeof squares);
+    p->backend->square_sum((mg_square_sum_args){ x, n, p->squares });
+    p->backend->device->get(&squares, p->squares, sizeof squares);
+    return sqrt(squares);
+}
+
+void mg_optim_shadow(const mg_optim *o, const mg_piece *x) {
+    const mg_backend *b = o->p->backend;
+    if (!x->shadow) return;
+    b->add((mg_add_args){ .y = { x->shadow, 1, x->n, b->element, NULL }, .x = row_of(b, x->p, x->n), .scale = 1 });
 }
 
 /* ---- one update ---- */
 
 bool mg_optim_update(mg_optim *o, double lr, int64_t step, double *norm) {
-    mg_params        *p = o->p;
-    const mg_backend *b = p->backend;
-    double            squares;
-    b->device->zero(p->squares, sizeof squares);
-    b->square_sum((mg_square_sum_args){ p->grad, p->count, p->squares });
-    b->device->get(&squares, p->squares, sizeof squares);
-    *norm = sqrt(squares);
+    mg_params *p = o->p;
+    *norm = mg_optim_norm(o, p->grad, p->count);
     bool finite = isfinite(*norm);
     if (finite) {
         /* torch adds 1e-6 to the norm and never scales up */

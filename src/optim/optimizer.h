@@ -20,7 +20,19 @@
 typedef struct mg_optimizer_settings {
     float beta1, beta2, eps, weight_decay;
     float max_grad_norm; /* 0: no clipping */
+    struct { float momentum, dampening; bool nesterov; } sgd;
+    struct {
+        bool  scale_parameter, relative_step, warmup_init;
+        float eps1, eps2, clip_threshold, decay_rate, beta1; /* beta1 0: no first moment */
+    } adafactor;
+    struct {
+        float momentum;
+        bool  nesterov, match_rms_adamw; /* step as large as AdamW's usually is; else sqrt(max(1, rows / cols)) */
+        int   ns_steps;
+    } muon;
 } mg_optimizer_settings;
+/* As transformers and torch have them where the user says nothing. */
+mg_optimizer_settings mg_optimizer_defaults(void);
 
 typedef struct mg_optim mg_optim;
 
@@ -31,11 +43,17 @@ typedef struct mg_update {
     int64_t step;
 } mg_update;
 
+typedef struct mg_rule mg_rule;
+
 typedef struct mg_optimizer {
-    const char *name;  /* "adamw" */
-    bool        paged; /* state lies on the host */
+    const char    *name;  /* "adamw" */
+    bool           paged; /* state lies on the host */
+    bool           eight; /* in block-wise 8 bits */
+    const mg_rule *rule;  /* of optimizers that treat each number alone (rule.h), else NULL */
     /* Add the arrays of state (mg_optim_add_state) and ask for work memory; nothing is allocated yet. */
     mg_status (*lay_out)(mg_optim *o, mg_error *err);
+    /* Prepare work memory; NULL: nothing to do. */
+    void (*start)(mg_optim *o);
     /* Update all values, shadows too. */
     void (*step)(mg_optim *o, const mg_update *u);
 } mg_optimizer;

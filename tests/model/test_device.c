@@ -5,6 +5,7 @@
  * known (it is poisoned when given out), so a value that was never copied is a NaN.  Same kernels, same bits: training
  * with an adapter and in full, from plain and from 4-bit weights, scores and generated tokens equal the host's exactly. */
 #include "../support.h"
+#include "../far_device.h"
 
 #include "infer/generate.h"
 #include "infer/score.h"
@@ -16,34 +17,6 @@ enum { ARENA = 64 << 20, NODES = 4096, STEPS = 3, T = 24 };
 
 static mg_error err;
 #define OK(call) assert_ok(call, err)
-
-static size_t held, n_puts, n_gets;
-
-static void *far_alloc(size_t bytes) {
-    bytes = (bytes + 127) / 64 * 64;
-    uint8_t *p = aligned_alloc(64, bytes);
-    if (p) {
-        memset(p, 0xff, bytes); /* NaN in every plain format */
-        *(size_t *)(void *)p = bytes;
-        held++;
-    }
-    return p ? p + 64 : NULL;
-}
-static void far_free(void *p) {
-    free((uint8_t *)p - 64);
-    held--;
-}
-static void   far_put(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes), n_puts++; }
-static void   far_get(void *to, const void *from, size_t bytes) { memcpy(to, from, bytes), n_gets++; }
-static void   far_move(void *to, const void *from, size_t bytes) { memmove(to, from, bytes); }
-static void   far_zero(void *p, size_t bytes) { memset(p, 0, bytes); }
-static size_t far_available(void) { return (size_t)1 << 30; }
-static mg_status far_status(mg_error *e) {
-    (void)e;
-    return MG_OK;
-}
-static const mg_device far_device = { .name = "far:0", .detail = "", .alloc = far_alloc, .free = far_free, .put = far_put, .get = far_get,
-                                      .move = far_move, .zero = far_zero, .available = far_available, .status = far_status };
 
 typedef struct {
     double   loss[STEPS], norm[STEPS];
@@ -139,10 +112,10 @@ static void same_as_host(const char *name, bool full, bool nf4) {
     snprintf(folder, sizeof folder, "%s", ref_path(name));
     for (mg_keep k = MG_KEEP_ALL; k <= MG_KEEP_NONE; k++) {
         outcome a = run(folder, &mg_backend_cpu, full, nf4, k);
-        n_puts = n_gets = 0;
+        far_puts = far_gets = 0;
         outcome b = run(folder, &far, full, nf4, k);
-        assert_true(n_puts > 0 && n_gets > 0);
-        assert_int_equal(held, 0);
+        assert_true(far_puts > 0 && far_gets > 0);
+        assert_int_equal(far_held, 0);
         for (int i = 0; i < STEPS; i++) {
             assert_true(isfinite(a.loss[i]));
             if (a.loss[i] != b.loss[i] || a.norm[i] != b.norm[i])
