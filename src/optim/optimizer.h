@@ -1,6 +1,6 @@
 /* optimizer.h -- from gradients to new values.
  *
- * Optimizers and learning-rate schedules are rows of tables (optim.def, schedule.def).  An optimizer at work
+ * Optimizers are rows of a table (optim.def).  An optimizer at work
  * (mg_optim) owns named arrays of state, which are planned before there is memory, saved with a checkpoint and
  * read back.  One update is: norm of all gradients, clipping, the optimizer's rule over the parameters, gradients
  * back to zero.  A gradient that is not finite never reaches the values.
@@ -78,12 +78,5 @@ bool mg_optim_update(mg_optim *o, double lr, int64_t step, double *norm);
  * tensors; the state is then as it was. */
 mg_status mg_optim_save(const mg_optim *o, const char *path, mg_error *err);
 mg_status mg_optim_load(mg_optim *o, const char *path, mg_error *err);
-
-/* The factor on the learning rate at update `step` (from 0) of `total`, after `warmup` updates; as in transformers. */
-typedef struct mg_schedule {
-    const char *name;
-    double (*factor)(int64_t step, int64_t warmup, int64_t total);
-} mg_schedule;
-const mg_schedule *mg_schedule_find(const char *name); /* NULL: unknown */
 
 #endif
