@@ -172,9 +172,10 @@ typedef struct {
  *   or, when `square` [rows * cols] is set instead of them, its running mean; g / sqrt(square)
  * is scaled down to a root mean square of at most `clip`, multiplied by lr, and by max(param_eps, rms(p)) when
  * param_eps > 0; averaged in `mean` [rows * cols] with beta1 when that is set; and taken from p after p -= lr decay p.
- * grad is overwritten.  work: mg_adafactor_work doubles. */
+ * work: mg_adafactor_work doubles. */
 typedef struct {
-    float  *p, *grad, *row, *col, *square, *mean;
+    float  *p, *row, *col, *square, *mean;
+    const float *grad;
     void   *shadow;
     const mg_format *shadow_format;
     int64_t rows, cols;

@@ -10,7 +10,12 @@
 #include <stddef.h>
 #include <string.h>
 
-/* "|adamw,adamw_torch,...|..." from the table */
+/* "|adamw,adamw_torch,...|..." from the tables */
+static const char schedules[] =
+#define SCHEDULE(x, also) "|" #x also
+#include "optim/schedule.def"
+#undef SCHEDULE
+    ;
 static const char optimizers[] =
 #define OPTIMIZER(x, also) "|" #x also
 #include "optim/optim.def"
@@ -158,7 +163,7 @@ const mg_option mg_sft_option_rows[] = {
     { .name = "learning_rate", .aliases = "lr", .type = &mg_option_float, .offset = AT(learning_rate), .def = "2e-4",
       .min = 0, .max = 10, .group = OPTIMISE, .help = MG_N("highest learning rate") },
     { .name = "lr_scheduler_type", .aliases = "lr_scheduler,lr_schedule", .type = &mg_option_enum,
-      .offset = AT(lr_scheduler_type), .def = "cosine", .choices = "cosine|linear|constant|constant_with_warmup",
+      .offset = AT(lr_scheduler_type), .def = "cosine", .choices = &schedules[1],
       .group = OPTIMISE, .help = MG_N("how the learning rate goes down") },
     { .name = "warmup_steps", .aliases = "warmup_ratio,num_warmup_steps,warmup", .type = &mg_option_float,
       .offset = AT(warmup_steps), .def = "0.03", .min = 0, .max = 1e9, .group = OPTIMISE,
@@ -176,6 +181,7 @@ const mg_option mg_sft_option_rows[] = {
       .def = "1e-8", .min = 0, .max = 1, .group = OPTIMISE, .help = MG_N("AdamW's epsilon") },
     { .name = "optim", .aliases = "optimizer", .type = &mg_option_enum, .offset = AT(optim), .def = "adamw",
       .choices = &optimizers[1], .group = OPTIMISE, .help = MG_N("optimizer") },
+    { .name = "", .tables = mg_optim_tables, .offset = AT(optimisation) },
     { .name = "seed", .aliases = "data_seed,random_state", .type = &mg_option_int, .offset = AT(seed), .def = "42",
       .min = 0, .max = INFINITY, .group = OPTIMISE, .help = MG_N("seed of all random numbers") },
 

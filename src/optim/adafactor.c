@@ -15,6 +15,8 @@ static mg_status lay_out(mg_optim *o, mg_error *err) {
     bool   ok = true;
     if (o->s.adafactor.warmup_init && !o->s.adafactor.relative_step)
         return mg_fail(err, MG_CONFIG, "adafactor_warmup_init needs adafactor_relative_step");
+    if (!(o->s.adafactor.decay_rate < 0))
+        return mg_fail(err, MG_CONFIG, "adafactor_decay_rate is %g; it must be below 0, -0.8 is usual", (double)o->s.adafactor.decay_rate);
     for (size_t i = 0; i < o->p->n; i++) {
         const mg_tensor *x = o->p->item[i];
         size_t           need = mg_adafactor_work(x->rows, x->cols) * sizeof(double);

@@ -85,11 +85,11 @@ static double warmup_stable_decay(settings *s, place at) {
     double low = lowest(s), decay = steps_of(s->num_decay_steps, at.total), stable = steps_of(s->num_stable_steps, at.total);
     double step = (double)at.step, warmup = (double)at.warmup;
     if (stable <= 0) stable = (double)at.total - warmup - decay;
-    if (warming(at)) return fmax(0, rising(s->warmup_type ? s->warmup_type : MG_CURVE_LINEAR, warmed(at)) * (1 - low) + low);
+    if (warming(at)) return fmax(0, rising(s->warmup_type, warmed(at)) * (1 - low) + low);
     if (step < warmup + stable) return 1;
     if (step >= warmup + stable + decay) return low;
     double done = (step - warmup - stable) / fmax(1, decay);
-    return fmax(0, falling(s->decay_type ? s->decay_type : MG_CURVE_COSINE, done, cycles(s)) * (1 - low) + low);
+    return fmax(0, falling(s->decay_type, done, cycles(s)) * (1 - low) + low);
 }
 
 #define constant_with_warmup constant

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum mg_schedule_curve { MG_CURVE_DEFAULT, MG_CURVE_LINEAR, MG_CURVE_COSINE, MG_CURVE_1_SQRT } mg_schedule_curve;
+typedef enum mg_schedule_curve { MG_CURVE_LINEAR, MG_CURVE_COSINE, MG_CURVE_1_SQRT } mg_schedule_curve;
 
 /* What transformers takes as lr_scheduler_kwargs; each schedule reads its own. */
 typedef struct mg_schedule_settings {

@@ -2,7 +2,7 @@
  *
  *     g += decay p;  b = momentum b + (1 - dampening) g (b = g at first);  p -= lr (nesterov ? g + momentum b : b)
  *
- * Made of sums of arrays; the gradient's memory is used up, since it is cleared after the step. */
+ * Made of sums of arrays. */
 #include "optim/optim.h"
 
 static mg_status lay_out(mg_optim *o, mg_error *err) {
@@ -13,19 +13,16 @@ static mg_status lay_out(mg_optim *o, mg_error *err) {
 }
 
 static void update(mg_optim *o, const mg_update *u, const mg_piece *x) {
-    float    momentum = o->s.sgd.momentum, fresh = u->step == 1 ? 1 : 1 - o->s.sgd.dampening, *step = x->grad;
-    mg_optim_sum(o, x->grad, x->grad, u->grad_scale, false, x->n);
-    if (x->decay > 0) mg_optim_sum(o, x->grad, x->p, x->decay, true, x->n);
+    float momentum = o->s.sgd.momentum, fresh = u->step == 1 ? 1 : 1 - o->s.sgd.dampening, lr = x->lr, *buffer = x->state[0];
+    bool  bare = !(momentum > 0) || o->s.sgd.nesterov; /* the gradient itself is part of the step */
     if (momentum > 0) {
-        float *buffer = x->state[0];
         mg_optim_sum(o, buffer, buffer, momentum, false, x->n);
-        mg_optim_sum(o, buffer, x->grad, fresh, true, x->n);
-        if (o->s.sgd.nesterov)
-            mg_optim_sum(o, x->grad, buffer, momentum, true, x->n);
-        else
-            step = buffer;
+        mg_optim_sum(o, buffer, x->grad, fresh * u->grad_scale, true, x->n);
+        if (x->decay > 0) mg_optim_sum(o, buffer, x->p, fresh * x->decay, true, x->n);
     }
-    mg_optim_sum(o, x->p, step, -x->lr, true, x->n);
+    if (bare && x->decay > 0) mg_optim_sum(o, x->p, x->p, (float)(1 - (double)lr * (double)x->decay), false, x->n);
+    if (bare) mg_optim_sum(o, x->p, x->grad, -lr * u->grad_scale, true, x->n);
+    if (momentum > 0) mg_optim_sum(o, x->p, buffer, bare ? -lr * momentum : -lr, true, x->n);
     mg_optim_shadow(o, x);
 }
 

@@ -115,7 +115,7 @@ static mg_status one_step(mg_trainer *r, mg_sft_step *s, mg_error *err) {
     mg_status       st = MG_OK;
     double          start = now();
     s->total = r->total_steps;
-    s->learning_rate = r->o->learning_rate * r->schedule->factor(r->info.step, r->warmup, r->total_steps);
+    s->learning_rate = r->o->learning_rate * r->schedule->factor(&r->schedule_settings, (mg_schedule_at){ r->info.step, r->warmup, r->total_steps });
     count_step(r, e, begin, end, s);
     for (size_t i = begin; !st && i < end; i++) {
         double loss = 0;

@@ -7,15 +7,10 @@
 #define MG_TRAIN_SFT_OPTIONS_H
 
 #include "base/option.h"
+#include "optim/options.h"
 #include "peft/adapter.h"
 
 /* Values of the enum options, in the order of their `choices`. */
-typedef enum mg_lr_schedule_kind {
-    MG_LR_COSINE,
-    MG_LR_LINEAR,
-    MG_LR_CONSTANT,
-    MG_LR_CONSTANT_WITH_WARMUP,
-} mg_lr_schedule_kind;
 typedef enum mg_quant_type { MG_QUANT_NF4, MG_QUANT_FP4 } mg_quant_type;
 typedef enum mg_dtype_choice { MG_DTYPE_AUTO, MG_DTYPE_FLOAT32, MG_DTYPE_BFLOAT16 } mg_dtype_choice;
 typedef enum mg_auto { MG_AUTO, MG_YES, MG_NO } mg_auto;
@@ -63,11 +58,12 @@ typedef struct mg_sft_options {
     int64_t max_steps; /* -1: num_train_epochs decides */
     int64_t per_device_train_batch_size, gradient_accumulation_steps;
     double  learning_rate;
-    int     lr_scheduler_type; /* mg_lr_schedule_kind */
+    int     lr_scheduler_type; /* number in optim/schedule.def */
     double  warmup_steps;      /* < 1: fraction of all steps */
     double  weight_decay, max_grad_norm; /* max_grad_norm 0: no clipping */
     double  adam_beta1, adam_beta2, adam_epsilon;
     int     optim; /* number in optim/optim.def */
+    mg_optim_options optimisation; /* of single optimizers and schedules */
     int64_t seed;
 
     /* records and stopping */

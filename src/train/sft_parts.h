@@ -36,6 +36,7 @@ typedef struct mg_trainer {
     size_t    n_stages;
     int64_t   tokens_per_epoch;
     const mg_schedule    *schedule;
+    mg_schedule_settings  schedule_settings;
     mg_optim             *optimizer;
 
     mg_memory_plan plan;

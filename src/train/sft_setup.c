@@ -245,10 +245,22 @@ static mg_status check_ids(const mg_trainer *r, const mg_dataset *d, mg_error *e
     return MG_OK;
 }
 
+static mg_status plan_schedule(mg_trainer *r, mg_error *err) {
+    r->schedule = mg_schedule_number((size_t)r->o->lr_scheduler_type);
+    r->schedule_settings.learning_rate = r->o->learning_rate;
+    mg_optim_apply_schedule(&r->o->optimisation, &r->schedule_settings);
+    return mg_schedule_check(r->schedule, &r->schedule_settings, err);
+}
+
 static mg_status plan_optimizer(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
-    mg_optimizer_settings s = { .beta1 = (float)o->adam_beta1, .beta2 = (float)o->adam_beta2, .eps = (float)o->adam_epsilon,
-                                .weight_decay = (float)o->weight_decay, .max_grad_norm = (float)o->max_grad_norm };
+    mg_optimizer_settings s = mg_optimizer_defaults();
+    s.beta1 = (float)o->adam_beta1;
+    s.beta2 = (float)o->adam_beta2;
+    s.eps = (float)o->adam_epsilon;
+    s.weight_decay = (float)o->weight_decay;
+    s.max_grad_norm = (float)o->max_grad_norm;
+    mg_optim_apply(&o->optimisation, &s);
     mg_optim_spare_norms(&r->params);
     return mg_optim_open(&r->optimizer, mg_optimizer_at((size_t)o->optim), &s, &r->params, err);
 }
@@ -256,11 +268,9 @@ static mg_status plan_optimizer(mg_trainer *r, mg_error *err) {
 mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
     mg_threads_start(o->threads ? (int)o->threads : r->threads_then);
-    static const char *const schedules[] = { [MG_LR_COSINE] = "cosine", [MG_LR_LINEAR] = "linear", [MG_LR_CONSTANT] = "constant",
-                                             [MG_LR_CONSTANT_WITH_WARMUP] = "constant_with_warmup" };
-    r->schedule = mg_schedule_find(schedules[o->lr_scheduler_type]);
     r->eval_loss = r->eval_accuracy = r->first_eval_loss = NAN;
-    mg_status st = choose_backend(r, err);
+    mg_status st = plan_schedule(r, err);
+    if (!st) st = choose_backend(r, err);
     if (!st) st = open_model(r, err);
     if (!st) st = read_data(r, err);
     if (!st) st = check_ids(r, &r->train, err);

@@ -70,11 +70,11 @@ static void number_field(mg_buf *b, const char *key, double value) {
     mg_buf_printf(b, "%s\n  \"%s\": %.17g", b->len > 1 ? "," : "", key, value);
 }
 
-/* The method's own settings, as config.yaml has them. */
-static void own_fields(mg_buf *b, const mg_adapter_config *a) {
-    for (const mg_option *row = a->method->options; row && row->name; row++) {
+/* The options of a table, as config.yaml has them. */
+static void table_fields(mg_buf *b, const mg_option *row, const void *values) {
+    for (; row && row->name; row++) {
         mg_buf text = { 0 };
-        row->type->print(&text, a->own + row->offset, row);
+        row->type->print(&text, (const char *)values + row->offset, row);
         text_field(b, row->name, text.data ? text.data : "");
         b->failed |= text.failed;
         mg_buf_free(&text);
@@ -125,7 +125,7 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     if (*a->rank_pattern) text_field(b, "rank_pattern", a->rank_pattern);
     if (*a->alpha_pattern) text_field(b, "alpha_pattern", a->alpha_pattern);
     if (*a->modules_to_save) text_field(b, "modules_to_save", a->modules_to_save);
-    own_fields(b, a);
+    table_fields(b, a->method->options, a->own);
     number_field(b, "seed", (double)o->seed);
     number_field(b, "total_steps", (double)r->total_steps);
     number_field(b, "per_device_train_batch_size", (double)o->per_device_train_batch_size);
@@ -149,6 +149,7 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     number_field(b, "adam_beta1", o->adam_beta1);
     number_field(b, "adam_beta2", o->adam_beta2);
     number_field(b, "adam_epsilon", o->adam_epsilon);
+    table_fields(b, mg_optim_rows, &o->optimisation);
     mg_buf_str(b, "\n}\n");
     if (b->failed) return mg_fail(err, MG_NOMEM, "no memory for the run's identity");
     mg_sha256_hex(r->info.config_hash, b->data, b->len);

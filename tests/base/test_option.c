@@ -52,7 +52,7 @@ static void other_value(const mg_option *row, char *text, char *print) {
     if (row->type == &mg_option_bool)
         strcpy(text, row->def && !strcmp(row->def, "true") ? "false" : "true");
     else if (row->type == &mg_option_int || row->type == &mg_option_float)
-        strcpy(text, row->max && row->max <= 1 ? "0.25" : !strcmp(row->name, "bnb_4bit_blocksize") ? "128" : "5e0");
+        strcpy(text, row->max && row->max <= 1 ? "0.25" : !strcmp(row->name, "bnb_4bit_blocksize") ? "128" : !strcmp(row->def, "5") ? "6e0" : "5e0");
     else if (row->type == &mg_option_size)
         strcpy(text, "3MiB");
     else if (row->choices) {
@@ -63,7 +63,7 @@ static void other_value(const mg_option *row, char *text, char *print) {
     } else
         strcpy(text, "some/file");
     strcpy(print, text);
-    if (!strcmp(text, "5e0")) strcpy(print, "5");
+    if (!strcmp(text + 1, "e0")) print[1] = 0;
     if (row->type->is_list) sprintf(print, "[%s]", text);
 }
 
@@ -175,7 +175,7 @@ static void test_fields(void **state) {
     assert_int_equal(v.per_device_train_batch_size, 3);
     assert_int_equal(v.gradient_accumulation_steps, 5);
     assert_true(v.learning_rate == 1e-4 && v.warmup_steps == 0.1 && v.weight_decay == 0.01 && v.max_grad_norm == 0.5);
-    assert_int_equal(v.lr_scheduler_type, MG_LR_LINEAR);
+    assert_string_equal(mg_schedule_number((size_t)v.lr_scheduler_type)->name, "linear");
     assert_true(v.adam_beta1 == 0.8 && v.adam_beta2 == 0.99 && v.adam_epsilon == 1e-6);
     assert_int_equal(v.optim, 0);
     assert_int_equal(v.seed, 7);

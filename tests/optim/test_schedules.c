@@ -6,8 +6,8 @@
 
 static mg_error err;
 
-static int curve(const char *name) {
-    return !name ? MG_CURVE_DEFAULT : !strcmp(name, "linear") ? MG_CURVE_LINEAR : !strcmp(name, "cosine") ? MG_CURVE_COSINE : MG_CURVE_1_SQRT;
+static int curve(const char *name, int otherwise) {
+    return !name ? otherwise : !strcmp(name, "linear") ? MG_CURVE_LINEAR : !strcmp(name, "cosine") ? MG_CURVE_COSINE : MG_CURVE_1_SQRT;
 }
 
 static mg_schedule_settings settings_of(yyjson_val *v) {
@@ -19,8 +19,8 @@ static mg_schedule_settings settings_of(yyjson_val *v) {
     };
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (yyjson_obj_get(v, numbers[i].key)) *numbers[i].to = yyjson_get_num(yyjson_obj_get(v, numbers[i].key));
-    s.warmup_type = curve(yyjson_get_str(yyjson_obj_get(v, "warmup_type")));
-    s.decay_type = curve(yyjson_get_str(yyjson_obj_get(v, "decay_type")));
+    s.warmup_type = curve(yyjson_get_str(yyjson_obj_get(v, "warmup_type")), MG_CURVE_LINEAR);
+    s.decay_type = curve(yyjson_get_str(yyjson_obj_get(v, "decay_type")), MG_CURVE_COSINE);
     return s;
 }
 

@@ -37,18 +37,18 @@ static void sums(void *context, int64_t part, int64_t end, int thread) {
     mg_cpu_loops_now()->adafactor_sums(&f->a, f->row, col, part * f->part_rows, last_row(f, part));
 }
 
-static void updates(void *context, int64_t part, int64_t end, int thread) {
+static void sizes(void *context, int64_t part, int64_t end, int thread) {
     factoring *f = context;
     int64_t    first = part * f->part_rows, last = last_row(f, part);
     (void)end, (void)thread;
-    f->update[part] = mg_cpu_loops_now()->adafactor_update(&f->a, f->mean, first, last);
+    f->update[part] = mg_cpu_loops_now()->adafactor_size(&f->a, f->mean, first, last);
     f->size[part] = f->a.param_eps > 0 ? mg_cpu_loops_now()->square_sum(f->a.p + first * f->a.cols, (last - first) * f->a.cols) : 0;
 }
 
-static void apply(void *context, int64_t begin, int64_t end, int thread) {
+static void apply(void *context, int64_t part, int64_t end, int thread) {
     const factoring *f = context;
-    (void)thread;
-    mg_cpu_loops_now()->adafactor_apply(&f->a, f->scale, f->lr, begin, end - begin);
+    (void)end, (void)thread;
+    mg_cpu_loops_now()->adafactor_apply(&f->a, f->mean, f->scale, f->lr, part * f->part_rows, last_row(f, part));
 }
 
 /* The running means of rows and columns from the sums of the parts. */
@@ -80,12 +80,12 @@ void mg_cpu_adafactor(mg_adafactor_args a) {
         mg_parallel_items(f.parts, sums, &f);
         running_means(&f);
     }
-    mg_parallel_items(f.parts, updates, &f);
+    mg_parallel_items(f.parts, sizes, &f);
     for (int64_t i = 0; i < f.parts; i++) update += f.update[i], size += f.size[i];
     f.lr = a.lr;
     if (a.param_eps > 0) f.lr *= fmax((double)a.param_eps, sqrt(size / (double)n));
     f.scale = f.lr / fmax(1, sqrt(update / (double)n) / (double)a.clip);
-    mg_parallel(n, GRAIN, apply, &f);
+    mg_parallel_items(f.parts, apply, &f);
 }
 
 /* ---- 8-bit state ---- */

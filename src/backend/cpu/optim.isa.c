@@ -18,34 +18,35 @@ void MG_LOOP(adafactor_sums)(const mg_adafactor_args *a, double *row, double *re
     }
 }
 
-double MG_LOOP(adafactor_update)(const mg_adafactor_args *a, double mean, int64_t first, int64_t last) {
+/* What stands before g / sqrt(column) in a row, or before g / sqrt(square). */
+static float of_row(const mg_adafactor_args *a, double mean, int64_t r) {
+    return a->square ? a->grad_scale : (float)(a->grad_scale / sqrt((double)a->row[r] / mean));
+}
+
+double MG_LOOP(adafactor_size)(const mg_adafactor_args *a, double mean, int64_t first, int64_t last) {
+    float  keep = a->beta2, rest = (float)(1 - (double)a->beta2), eps = a->eps;
     double sum = 0;
     for (int64_t r = first; r < last; r++) {
-        float *restrict g = a->grad + r * a->cols, *restrict square = a->square ? a->square + r * a->cols : NULL;
-        float  keep = a->beta2, rest = (float)(1 - (double)a->beta2), eps = a->eps;
-        float  of_row = square ? a->grad_scale : (float)(a->grad_scale / sqrt((double)a->row[r] / mean));
-        for (int64_t c = 0; square && c < a->cols; c++) {
-            float x = g[c] * of_row;
-            square[c] = keep * square[c] + rest * (x * x + eps);
-            g[c] = x / sqrtf(square[c]);
-        }
-        for (int64_t c = 0; !square && c < a->cols; c++) g[c] = g[c] * of_row / sqrtf(a->col[c]);
-        for (int64_t c = 0; c < a->cols; c++) sum += (double)g[c] * g[c];
+        const float *restrict g = a->grad + r * a->cols;
+        float *restrict square = a->square ? a->square + r * a->cols : a->col, by = of_row(a, mean, r);
+        for (int64_t c = 0; a->square && c < a->cols; c++) square[c] = keep * square[c] + rest * (by * g[c] * (by * g[c]) + eps);
+        for (int64_t c = 0; c < a->cols; c++) sum += (double)(by * g[c] * (by * g[c]) / square[c]);
     }
     return sum;
 }
 
-void MG_LOOP(adafactor_apply)(const mg_adafactor_args *a, double scale, double lr, int64_t first, int64_t n) {
-    float *restrict p = a->p + first, *restrict mean = a->mean ? a->mean + first : NULL;
-    const float *restrict g = a->grad + first;
-    float by = (float)scale, shrink = (float)(lr * a->decay), keep = a->beta1, rest = (float)(1 - (double)a->beta1);
-    if (!mean)
-        for (int64_t i = 0; i < n; i++) p[i] = p[i] - shrink * p[i] - by * g[i];
-    else
-        for (int64_t i = 0; i < n; i++) {
-            mean[i] = keep * mean[i] + rest * (by * g[i]);
-            p[i] = p[i] - shrink * p[i] - mean[i];
+void MG_LOOP(adafactor_apply)(const mg_adafactor_args *a, double mean, double scale, double lr, int64_t first, int64_t last) {
+    float shrink = (float)(lr * a->decay), keep = a->beta1, rest = (float)(1 - (double)a->beta1);
+    for (int64_t r = first; r < last; r++) {
+        const float *restrict g = a->grad + r * a->cols, *restrict square = a->square ? a->square + r * a->cols : a->col;
+        float *restrict p = a->p + r * a->cols, *restrict m = a->mean ? a->mean + r * a->cols : NULL;
+        float  by = (float)(of_row(a, mean, r) * scale);
+        for (int64_t c = 0; !m && c < a->cols; c++) p[c] = p[c] - shrink * p[c] - by * g[c] / sqrtf(square[c]);
+        for (int64_t c = 0; m && c < a->cols; c++) {
+            m[c] = keep * m[c] + rest * (by * g[c] / sqrtf(square[c]));
+            p[c] = p[c] - shrink * p[c] - m[c];
         }
+    }
 }
 
 void MG_LOOP(dynamic8_decode)(float *restrict x, const uint8_t *restrict code, const float *restrict map, float absmax, int64_t n) {

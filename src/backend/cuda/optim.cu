@@ -70,18 +70,20 @@ static __global__ void __launch_bounds__(THREADS) factor_mean(mg_adafactor_args 
     if (threadIdx.x == 0) a.work[0] = sum / (double)a.rows;
 }
 
-static __global__ void __launch_bounds__(THREADS) factor_update(mg_adafactor_args a) {
+static __device__ __forceinline__ float direction(const mg_adafactor_args &a, int64_t i) {
+    float g = a.grad[i] * a.grad_scale;
+    if (a.square) return g / sqrtf(a.square[i]);
+    return g / sqrtf((float)((double)a.row[i / a.cols] / a.work[0])) / sqrtf(a.col[i % a.cols]);
+}
+
+static __global__ void __launch_bounds__(THREADS) factor_size(mg_adafactor_args a) {
     __shared__ double shared[33];
     double            update = 0, size = 0;
     int64_t           n = a.rows * a.cols;
     for (int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x; i < n; i += (int64_t)MG_ADAFACTOR_PARTS * THREADS) {
         float g = a.grad[i] * a.grad_scale, p = a.p[i];
-        if (a.square) {
-            a.square[i] = a.beta2 * a.square[i] + (float)(1 - (double)a.beta2) * (g * g + a.eps);
-            g = g / sqrtf(a.square[i]);
-        } else
-            g = g / sqrtf((float)((double)a.row[i / a.cols] / a.work[0])) / sqrtf(a.col[i % a.cols]);
-        a.grad[i] = g;
+        if (a.square) a.square[i] = a.beta2 * a.square[i] + (float)(1 - (double)a.beta2) * (g * g + a.eps);
+        g = direction(a, i);
         update += (double)g * g;
         size += (double)p * p;
     }
@@ -106,7 +108,7 @@ static __global__ void factor_scale(mg_adafactor_args a) {
 static __global__ void __launch_bounds__(THREADS) factor_apply(mg_adafactor_args a, mixed shadow) {
     int64_t i = (int64_t)blockIdx.x * THREADS + threadIdx.x;
     if (i >= a.rows * a.cols) return;
-    float d = (float)a.work[1] * a.grad[i], out[1];
+    float d = (float)a.work[1] * direction(a, i), out[1];
     if (a.mean) d = a.mean[i] = a.beta1 * a.mean[i] + (float)(1 - (double)a.beta1) * d;
     out[0] = a.p[i] - (float)(a.work[2] * a.decay) * a.p[i] - d;
     a.p[i] = out[0];
@@ -122,7 +124,7 @@ void mg_cuda_adafactor(mg_adafactor_args a) {
         factor_cols<<<mg_blocks(a.cols, 32), THREADS, 0, mg_cuda_stream>>>(a);
         factor_mean<<<1, THREADS, 0, mg_cuda_stream>>>(a);
     }
-    factor_update<<<MG_ADAFACTOR_PARTS, THREADS, 0, mg_cuda_stream>>>(a);
+    factor_size<<<MG_ADAFACTOR_PARTS, THREADS, 0, mg_cuda_stream>>>(a);
     factor_scale<<<1, 1, 0, mg_cuda_stream>>>(a);
     factor_apply<<<mg_blocks(n, THREADS), THREADS, 0, mg_cuda_stream>>>(a, mixed::of(shadow));
     MG_CUDA_LAUNCHED("adafactor");
