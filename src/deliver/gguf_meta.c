@@ -130,7 +130,7 @@ static void put_sizes(meta *m, const mg_model *model) {
 
 static double query_scale(const mg_config *c) { return c->query_scale > 0 ? c->query_scale : (double)c->hd; }
 
-/* GGUF leaves out what its readers know of an architecture: query_pre_attn_scalar, and which layers have a window.  A
+/* GGUF leaves out what its readers know of an architecture: query_pre_attn_scalar, Gemma 2's caps where there is none, and which layers have a window.  A
  * model that departs from it would be another one there. */
 static mg_status check_implied(const mg_model *model, const char *arch, mg_error *err) {
     const mg_config *c = &model->c;
@@ -144,6 +144,9 @@ static mg_status check_implied(const mg_model *model, const char *arch, mg_error
     if (query_scale(&seen) != query_scale(c))
         return mg_fail(err, MG_UNSUPPORTED, "query_pre_attn_scalar is %g; a GGUF file cannot say that, and its readers take %g", query_scale(c),
                        query_scale(&seen));
+    if (seen.attention_softcap != c->attention_softcap || seen.final_softcap != c->final_softcap)
+        return mg_fail(err, MG_UNSUPPORTED, "soft caps of %g and %g; a GGUF file cannot say that there is none, and its readers take %g and %g",
+                       c->attention_softcap, c->final_softcap, seen.attention_softcap, seen.final_softcap);
     for (int64_t i = 0; i < c->layers && strcmp(arch, "llama") != 0; i++)
         if (seen.windowed[i] != c->windowed[i])
             return mg_fail(err, MG_UNSUPPORTED, "which layers have a sliding window differs from what readers of GGUF files take for %s (layer %lld)", arch,

@@ -161,6 +161,23 @@ static void put_windows(mg_buf *b, const mg_config *c) {
     mg_buf_char(b, ']');
 }
 
+static void put_cap(mg_buf *b, const char *key, double v) {
+    if (v > 0)
+        put_number(b, key, v);
+    else
+        mg_buf_printf(b, ",\n  \"%s\": null", key);
+}
+
+/* Gemma 2 and 3 scale and cap their scores.  All is said: what is left out gets a number of the class, not the head
+ * width that GGUF implies, and Gemma 2's has caps. */
+static void put_scores(mg_buf *b, const mg_model *m) {
+    const mg_config *c = &m->c;
+    if (!m->layer[0].post_attn_norm.g) return;
+    put_scale(b, c->query_scale > 0 ? c->query_scale : (double)c->hd);
+    put_cap(b, "attn_logit_softcapping", c->attention_softcap);
+    put_cap(b, "final_logit_softcapping", c->final_softcap);
+}
+
 /* What the classes with layer norms call things: GPT-2 its sizes, too. */
 static void put_older_names(mg_buf *b, const mg_model *m) {
     const mg_config *c = &m->c;
@@ -203,9 +220,7 @@ static mg_status make(const mg_bundle *bundle, const char *folder, const char *d
     put_bool(&b, "tie_word_embeddings", c->tied);
     put_bool(&b, "attention_bias", has_bias(&m->layer[0].o));
     put_bool(&b, "mlp_bias", has_bias(&m->layer[0].down));
-    if (c->query_scale > 0 || c->has_local) put_scale(&b, c->query_scale > 0 ? c->query_scale : (double)c->hd);
-    if (c->attention_softcap > 0) put_number(&b, "attn_logit_softcapping", c->attention_softcap);
-    if (c->final_softcap > 0) put_number(&b, "final_logit_softcapping", c->final_softcap);
+    put_scores(&b, m);
     put_older_names(&b, m);
     put_windows(&b, c);
     put_ids(&b, bundle);

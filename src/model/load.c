@@ -240,10 +240,12 @@ static bool present(loader *ld, const char *name) {
 
 typedef struct { char file[192], own[192]; } weight_names;
 
-/* What a row's weight or bias is called in this file, and in Hugging Face's scheme. */
+/* What a row's weight or bias is called in this file, and in Hugging Face's scheme: a task's head stands outside the
+ * base model, BERT's pooler does not. */
 static weight_names names_of(loader *ld, const char *hf, const char *gguf, const char *end, int layer) {
     const mg_source *s = &ld->m->store->source;
-    const char      *kept = *ld->m->arch->prefix || ld->row->role == MG_ROLE_HEAD ? "" : s->prefix;
+    bool             head = ld->row->role == MG_ROLE_HEAD && ld->row->field == MG_MODEL(head);
+    const char      *kept = *ld->m->arch->prefix || head ? "" : s->prefix;
     char             pattern[160];
     weight_names     n;
 #pragma GCC diagnostic push

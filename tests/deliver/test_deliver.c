@@ -61,6 +61,37 @@ static void same_folder(const char *a, const char *b, float limit) {
     mg_source_close(&y);
 }
 
+/* config.json of a model with `old` replaced by as many bytes of `new`. */
+static void edit_config(const char *folder, const char *old, const char *new) {
+    mg_buf text = { 0 };
+    OK(mg_read_file(&text, under(folder, "config.json"), 1 << 20, &err));
+    char *at = memmem(text.data, text.len, old, strlen(old));
+    assert_non_null(at);
+    assert_int_equal(strlen(old), strlen(new));
+    memcpy(at, new, strlen(new));
+    OK(mg_replace_file(under(folder, "config.json"), text.data, text.len, &err));
+    mg_buf_free(&text);
+}
+
+static void refuse_gguf(const char *folder, const char *out, const char *why) {
+    mg_new_file f;
+    mg_bundle   b = open_bundle(folder);
+    mg_delivery d = { .bundle = &b };
+    OK(mg_new_file_begin(&f, out, &err));
+    assert_fails(mg_deliver_gguf(&d, &f, NULL, &err), err, MG_UNSUPPORTED, why);
+    mg_new_file_end(&f);
+    mg_bundle_close(&b);
+}
+
+/* Gemma 2's reference is one that GGUF cannot hold; with the head's width it can, but not without caps. */
+static void make_gemma2_plain(const char *source, const char *out) {
+    refuse_gguf(source, out, "query_pre_attn_scalar");
+    edit_config(source, "\"query_pre_attn_scalar\": 16", "\"query_pre_attn_scalar\": 32");
+    edit_config(source, "\"attn_logit_softcapping\": 50.0", "\"attn_logit_softcapping\": null");
+    refuse_gguf(source, out, "soft caps");
+    edit_config(source, "\"attn_logit_softcapping\": null", "\"attn_logit_softcapping\": 50.0");
+}
+
 /* Folder -> GGUF -> folder -> GGUF, in fp32 and in half precision: the two GGUF files hold the same bytes, and so
  * do the two folders, but for Gemma's norms, which are stored as g - 1 and lose the last bit of fp32 on the way. */
 static void circles(void **state) {
@@ -72,16 +103,8 @@ static void circles(void **state) {
             char     *base = under(folder, label), *source;
             OK(mg_make_folder(base, &err));
             source = make_model(base, names[i]);
+            if (!strcmp(names[i], "gemma2")) make_gemma2_plain(source, under(base, "a.gguf"));
             mg_bundle b = open_bundle(source);
-            if (!strcmp(names[i], "gemma2")) {
-                mg_new_file f;
-                mg_delivery d = { .bundle = &b };
-                OK(mg_new_file_begin(&f, under(base, "a.gguf"), &err));
-                assert_fails(mg_deliver_gguf(&d, &f, NULL, &err), err, MG_UNSUPPORTED, "query_pre_attn_scalar");
-                mg_new_file_end(&f);
-                mg_bundle_close(&b);
-                continue;
-            }
             to_gguf(&b, under(base, "a.gguf"), mixes[half]);
             mg_bundle_close(&b);
             b = open_bundle(under(base, "a.gguf"));

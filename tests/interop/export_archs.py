@@ -13,9 +13,19 @@ import sys
 import tempfile
 
 import torch
+import transformers
 from transformers import AutoModelForCausalLM
 
-NAMES = ["llama2", "llama3", "mistral", "qwen2", "qwen3", "gemma3", "phi3", "gpt2", "gpt_neox"]
+NAMES = ["llama2", "llama3", "mistral", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "gpt2", "gpt_neox", "gemma", "longrope"]
+SIZES = dict(vocab_size=320, hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+             max_position_embeddings=128, pad_token_id=0, bos_token_id=0, eos_token_id=1)
+LONGROPE = dict(rope_type="longrope", rope_theta=10000.0, short_factor=[1 + .1 * i for i in range(8)], long_factor=[2 + .3 * i for i in range(8)],
+                original_max_position_embeddings=16)
+# no reference has these: random numbers.  Longer than 16 tokens is long for both sides.
+MADE = {
+    "gemma": lambda: (transformers.GemmaForCausalLM, transformers.GemmaConfig(**SIZES, head_dim=32)),
+    "longrope": lambda: (transformers.Phi3ForCausalLM, transformers.Phi3Config(**SIZES, rope_parameters=LONGROPE, original_max_position_embeddings=16)),
+}
 
 
 def tokenizer(folder):
@@ -55,6 +65,15 @@ def in_llama_cpp(path, ids):
         os.dup2(kept, 2)
 
 
+def make(name, folder):
+    torch.manual_seed(1)
+    model_class, config = MADE[name]()
+    model = model_class(config)
+    for p in model.parameters():
+        p.data = torch.randn_like(p) * (.08 if p.dim() > 1 else .3) + (.7 if p.dim() == 1 and name != "gemma" else 0)
+    model.save_pretrained(folder)
+
+
 def far(a, b):
     return ((a - b).abs().max() / b.abs().max()).item()
 
@@ -67,13 +86,19 @@ def main(migaki, golden, *names):
     for name in names or NAMES:
         # a general.name of "phi3" would make llama.cpp look for that model's own tokens
         base, file, back = (f"{work}/{name}/{end}" for end in ("tiny", "tiny.gguf", "back"))
-        shutil.copytree(f"{golden}/{name}", base, dirs_exist_ok=True)
+        if name in MADE:
+            make(name, base)
+        else:
+            shutil.copytree(f"{golden}/{name}", base, dirs_exist_ok=True)
+        if name == "gemma2":  # the reference's query_pre_attn_scalar is one that GGUF cannot say
+            c = json.load(open(f"{base}/config.json"))
+            json.dump(c | {"query_pre_attn_scalar": c["head_dim"]}, open(f"{base}/config.json", "w"))
         tokenizer(base)
         n = 8 if name == "mistral" else len(ids)  # llama.cpp's files of Mistral have no window, which is 8 here
         want = logits(base, ids[:n])
         try:
-            run("-m", base, "--to", "gguf:f32", "-o", file, "--max_kl", "9")
-            run("-m", file, "--to", "hf", "-o", back, "--max_kl", "9")
+            run("-m", base, "--to", "gguf:f32", "-o", file, *(["--max_kl", "9"] if name == "mistral" else []))
+            run("-m", file, "--to", "hf", "-o", back)
             theirs = far(logits(back, ids[:n]), want)
         except subprocess.CalledProcessError as e:
             print(f"{name}: {e.stderr}")

@@ -43,6 +43,9 @@ enum { LAYERS_OF_27B = 46 };
 static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
     (void)err;
     for (int64_t i = 0; !c->windows_given && i < c->layers; i++) c->windowed[i] = c->window > 0 && i % 2 == 0;
+    /* early GGUF files leave out the caps: readers take these */
+    if (from_gguf && c->attention_softcap <= 0) c->attention_softcap = 50;
+    if (from_gguf && c->final_softcap <= 0) c->final_softcap = 30;
     /* GGUF leaves out query_pre_attn_scalar: it is the head width in all sizes but one */
     if (from_gguf && c->layers == LAYERS_OF_27B) c->query_scale = (double)c->dim / (double)c->heads;
     return MG_OK;
