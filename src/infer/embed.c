@@ -38,6 +38,15 @@ const mg_pooling *mg_pooling_find(const char *name) {
     return NULL;
 }
 
+const char *mg_pooling_name(size_t i) { return i < sizeof poolings / sizeof *poolings ? poolings[i].name : NULL; }
+
+/* ---- what is pooled ---- */
+
+static mg_tensor *states(mg_tape *t, const mg_model *m, const mg_embed_options *o) {
+    if (o->from == MG_EMBED_TABLE) return mg_embed(t, m->embed, 1);
+    return mg_model_hidden_at(t, m, o->from == MG_EMBED_LAYER ? o->layer : (int)m->c.layers);
+}
+
 /* ---- a batch ---- */
 
 typedef struct {
@@ -78,7 +87,7 @@ static void embed(mg_tape *t, void *context) {
     t->off = true;
     t->training = false;
     t->adapters_off = j->o->adapters_off;
-    mg_tensor *h = mg_model_hidden(t, j->m), *v = h ? j->pooling->pool(t, j->m, h) : NULL;
+    mg_tensor *h = states(t, j->m, j->o), *v = h ? j->pooling->pool(t, j->m, h) : NULL;
     const float *x = v ? mg_tape_floats(t, v, j->out) : NULL;
     if (!x) return;
     if (x != j->out) memcpy(j->out, x, (size_t)(n * D) * sizeof *x);
@@ -120,6 +129,10 @@ mg_status mg_embed_texts(const mg_model *m, const mg_backend *b, const mg_embed_
     mg_status st = check(m, text, n, err);
     if (!st && j.pooling->pool == pooler && !m->pooler.w)
         st = mg_fail(err, MG_UNSUPPORTED, "this model has no pooler (GGUF files leave it out); take another pooling: mean, cls or last");
+    if (!st && o->from == MG_EMBED_LAYER && (o->layer < 0 || o->layer > m->c.layers))
+        st = mg_fail(err, MG_CONFIG, "layer %d: this model has %lld; 0 is what enters the first", o->layer, (long long)m->c.layers);
+    if (!st && j.pooling->pool == pooler && o->from != MG_EMBED_LAST)
+        st = mg_fail(err, MG_CONFIG, "the pooler belongs to the last layer; take another pooling: mean, cls or last");
     for (size_t first = 0, end; !st && first < n; first = end) {
         int64_t rows = 0;
         for (end = first; end < n && (end == first || rows + text[end].n <= most); end++) rows += text[end].n;

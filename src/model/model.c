@@ -40,13 +40,15 @@ static mg_tensor *embedded(mg_tape *t, const mg_model *m) {
     return m->embed_norm.g ? mg_layernorm(t, x, m->embed_norm.g, m->embed_norm.b, (float)m->c.eps, true) : x;
 }
 
-mg_tensor *mg_model_hidden(mg_tape *t, const mg_model *m) {
+mg_tensor *mg_model_hidden_at(mg_tape *t, const mg_model *m, int layer) {
     const float eps = (float)m->c.eps;
     mg_tensor  *x = embedded(t, m);
-    for (int i = 0; i < (int)m->c.layers; i++) x = mg_segment(t, m->arch->block, m, i, x);
-    if (!m->norm.g) return x;
+    for (int i = 0; i < layer; i++) x = mg_segment(t, m->arch->block, m, i, x);
+    if (!m->norm.g || layer < (int)m->c.layers) return x;
     return m->norm.b ? mg_layernorm(t, x, m->norm.g, m->norm.b, eps, true) : mg_rmsnorm(t, x, m->norm.g, NULL, eps);
 }
+
+mg_tensor *mg_model_hidden(mg_tape *t, const mg_model *m) { return mg_model_hidden_at(t, m, (int)m->c.layers); }
 
 static mg_tensor *pooled(mg_tape *t, const mg_model *m, mg_tensor *h) {
     return m->pooler.w ? mg_glu(t, mg_linear_apply(t, &m->pooler, h), NULL, MG_TANH) : h;

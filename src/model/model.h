@@ -133,6 +133,9 @@ mg_status mg_model_require_text(const mg_model *m, mg_error *err);
 
 /* Hidden states after the final norm, [rows, D]. */
 mg_tensor *mg_model_hidden(mg_tape *t, const mg_model *m);
+/* Hidden states behind `layer` blocks, 0..c.layers, as transformers' hidden_states: 0 is what enters the first block,
+ * c.layers what mg_model_hidden gives. */
+mg_tensor *mg_model_hidden_at(mg_tape *t, const mg_model *m, int layer);
 /* Log-probabilities of the batch's labelled rows, [n_labels, 1]; top_id or NULL as in mg_logprob.  A classifier's
  * labels are classes, and stand at the row that mg_model_class_row says. */
 mg_tensor *mg_model_logprobs(mg_tape *t, const mg_model *m, int32_t *top_id);
