@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { WIDE = 380, TALL = 380, GAP = 16, MARGIN = 10, TITLE = 28, NOTE = 22, LEGEND = 22, TEXT = 13, INSIDE = 34, CROWD = 400 };
+enum { WIDE = 380, TALL = 380, GAP = 16, MARGIN = 10, TITLE = 28, NOTE = 22, LEGEND = 22, TEXT = 13, INSIDE = 34, CROWD = 400,
+       LABEL = 28 /* columns of a name */ };
 
 static const char *const colours[] = { "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9" };
 enum { COLOURS = sizeof colours / sizeof *colours };
@@ -42,25 +43,31 @@ static bool is_free(const drawing *d, const box *x) {
 
 /* Try eight places around the point. */
 static void draw_name(drawing *d, double x, double y, const char *label, double radius) {
+    mg_buf name = { 0 };
+    mg_pad(&name, label, mg_width(label) < LABEL ? mg_width(label) : LABEL);
     static const signed char places[][2] = { { 1, 0 }, { -1, 0 }, { 0, -1 }, { 0, 1 }, { 1, -1 }, { -1, -1 }, { 1, 1 }, { -1, 1 } };
-    double width = text_width(label), far = radius + 3;
-    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+    double width = text_width(name.data ? name.data : ""), far = radius + 3;
+    for (size_t i = 0; name.data && i < sizeof places / sizeof *places; i++) {
         double cx = x + places[i][0] * (far + width / 2), cy = y + places[i][1] * (far + TEXT * 0.6);
         box    at = { cx - width / 2, cy - TEXT * 0.6, cx + width / 2, cy + TEXT * 0.6 };
         if (!is_free(d, &at)) continue;
         d->taken[d->n++] = at;
-        mg_buf_printf(d->b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">", cx, cy + TEXT * 0.36);
-        mg_xml_escape(d->b, label);
+        mg_buf_printf(d->b, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\"%s>", cx, cy + TEXT * 0.36,
+                      d->s->paper ? " paint-order=\"stroke\" stroke=\"#fff\" stroke-width=\"3\" stroke-linejoin=\"round\"" : "");
+        mg_xml_escape(d->b, name.data);
         mg_buf_str(d->b, "</text>\n");
-        return;
+        break;
     }
+    if (name.failed) d->b->failed = true;
+    mg_buf_free(&name);
 }
 
-static void draw_dot(mg_buf *b, double x, double y, double radius, int group) {
+static void draw_dot(mg_buf *b, double x, double y, double radius, int group, bool crowd) {
     const char *colour = colours[group % COLOURS];
     bool        hollow = group / COLOURS % 2;
-    mg_buf_printf(b, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%g\" fill=\"%s\" stroke=\"%s\"", x, y, radius, hollow ? "none" : colour, colour);
-    if (!hollow) mg_buf_str(b, " fill-opacity=\"0.8\"");
+    mg_buf_printf(b, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"%g\" fill=\"%s\" ", x, y, radius, hollow ? "none" : colour);
+    if (crowd && !hollow) mg_buf_str(b, "fill-opacity=\"0.4\"");
+    else mg_buf_printf(b, "stroke=\"%s\"%s", colour, hollow ? "" : " fill-opacity=\"0.8\"");
 }
 
 typedef struct frame { double x, y, scale; } frame;
@@ -79,16 +86,16 @@ static frame fit(const mg_scatter_panel *p) {
 
 static void draw_points(drawing *d, const mg_scatter_panel *p) {
     frame  f = fit(p);
-    double radius = p->n <= 60 ? 4.5 : p->n <= CROWD ? 3 : 1.8;
+    double radius = p->n <= 60 ? 4.5 : p->n <= CROWD ? 3 : 2;
     d->n = 0;
-    for (int pass = 0; pass < 2; pass++) /* names stand above all points, and beside them */
+    for (int pass = 0; pass < 2; pass++) /* names stand above all points */
         for (size_t i = 0; i < p->n; i++) {
             const mg_scatter_point *q = &p->point[i];
             double x = d->left + WIDE / 2.0 + (q->x - f.x) * f.scale, y = d->top + TALL / 2.0 - (q->y - f.y) * f.scale;
             if (!isfinite(x) || !isfinite(y)) continue;
             if (pass && q->label && *q->label) draw_name(d, x, y, q->label, radius);
             if (pass) continue;
-            draw_dot(d->b, x, y, radius, q->group);
+            draw_dot(d->b, x, y, radius, q->group, p->n > CROWD);
             mg_buf_str(d->b, q->label ? "><title>" : "/>\n");
             if (q->label) {
                 mg_xml_escape(d->b, q->label);
@@ -115,7 +122,7 @@ static int legend(mg_buf *b, const mg_scatter *s, double top, double width) {
             y += LEGEND;
         }
         if (b) {
-            draw_dot(b, x + 6, y - 4, 4.5, (int)i);
+            draw_dot(b, x + 6, y - 4, 4.5, (int)i, false);
             mg_buf_str(b, "/>");
             draw_text(b, x + 16, y, "", s->group[i]);
         }

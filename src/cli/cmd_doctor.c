@@ -3,6 +3,7 @@
  * Each check is one row: a name and a function that prints its finding.  Nothing
  * here fails the command; what is missing is said together with what it means. */
 #include "base/json.h"
+#include "base/svg_png.h"
 #include "base/width.h"
 #include "backend/backend.h"
 #include "cli/command.h"
@@ -98,6 +99,12 @@ static void libraries(mg_buf *b) {
                   yaml_get_version_string(), utf8proc_version(), sqlite3_libversion(), YYJSON_VERSION_STRING);
 }
 
+static void pictures(mg_buf *b) {
+    const char *missing = mg_svg_png_missing();
+    mg_buf_str(b, missing ? gettext("SVG and HTML; no PNG") : gettext("SVG, HTML and PNG with Japanese text"));
+    if (missing) mg_buf_printf(b, " (%s)", missing);
+}
+
 static void locale(mg_buf *b) {
     mg_buf_printf(b, gettext("%s (messages %s, characters %s)"), mg_locale_lang(), setlocale(LC_MESSAGES, NULL),
                   setlocale(LC_CTYPE, NULL));
@@ -111,6 +118,7 @@ static const struct {
     { "instructions", MG_N("Instructions"), instructions },
     { "memory", MG_N("Memory"), memory }, { "disk", MG_N("Disk"), disk },
     { "gpu", MG_N("GPU"), gpu },          { "libraries", MG_N("Libraries"), libraries },
+    { "pictures", MG_N("Pictures"), pictures },
     { "locale", MG_N("Language"), locale },
 };
 

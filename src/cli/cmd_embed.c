@@ -265,7 +265,7 @@ static mg_status draw_all(work *w, mg_error *err) {
 static mg_status print_all(const mg_cli *cli, work *w, mg_error *err) {
     mg_buf    out = { 0 }, note = { 0 };
     mg_status st = MG_OK;
-    if (cli->global.json) mg_embed_json(&out, &w->r);
+    if (cli->global.json) mg_embed_json(&out, &w->r, true);
     else mg_embed_show(&out, &w->r, cli->columns);
     if (w->o->out) st = mg_embed_write(&w->r, w->o->out, &w->o->formats, mg_locale_lang(), &note, err);
     if (!st && w->o->out && !cli->global.json) mg_buf_printf(&out, gettext("written: %s/embed.html\n"), w->o->out);

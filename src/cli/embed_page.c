@@ -108,6 +108,7 @@ static const char style[] =
     "h1{font-size:1.4rem;line-height:1.3;margin:.3rem 0}h2{font-size:1.15rem;margin:1.6rem 0 .6rem}"
     ".meta{opacity:.75;font-size:.9rem;overflow-wrap:anywhere}"
     ".panels{display:flex;flex-wrap:wrap;gap:1rem}.panels svg{flex:1 1 20rem;max-width:36rem;min-width:0;width:100%}"
+    ".panels text{paint-order:stroke;stroke:var(--bg);stroke-width:3px;stroke-linejoin:round}"
     ".scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}"
     "th,td{padding:.3rem .5rem;border-bottom:1px solid var(--line);text-align:right;white-space:nowrap}"
     "th:first-child{text-align:left;position:sticky;left:0;background:var(--bg);max-width:12rem;overflow:hidden;text-overflow:ellipsis}"

@@ -126,7 +126,7 @@ static void json_vector(mg_buf *b, const char *key, const float *v, int64_t d) {
     mg_buf_char(b, ']');
 }
 
-static void json_item(mg_buf *b, const mg_embed_result *r, size_t i, bool maps) {
+static void json_item(mg_buf *b, const mg_embed_result *r, size_t i, bool maps, bool vectors) {
     const mg_embed_item *x = &r->items->item[i];
     mg_buf_char(b, '{');
     json_text(b, "text", x->text);
@@ -142,8 +142,8 @@ static void json_item(mg_buf *b, const mg_embed_result *r, size_t i, bool maps) 
         for (int side = 0; side < MG_EMBED_SIDES; side++)
             if (r->map[m].y[side])
                 mg_buf_printf(b, ", \"%s%s\": [%.9g, %.9g]", r->map[m].name, side ? "_before" : "", r->map[m].y[side][2 * i], r->map[m].y[side][2 * i + 1]);
-    json_vector(b, "embedding", r->vector[0] + (int64_t)i * r->dim, r->dim);
-    if (r->vector[1]) json_vector(b, "embedding_before", r->vector[1] + (int64_t)i * r->dim, r->dim);
+    if (vectors) json_vector(b, "embedding", r->vector[0] + (int64_t)i * r->dim, r->dim);
+    if (vectors && r->vector[1]) json_vector(b, "embedding_before", r->vector[1] + (int64_t)i * r->dim, r->dim);
     mg_buf_char(b, '}');
 }
 
@@ -169,7 +169,7 @@ static void json_map(mg_buf *b, const mg_embed_result *r, const mg_embed_map *m,
     mg_buf_char(b, '}');
 }
 
-void mg_embed_json(mg_buf *b, const mg_embed_result *r) {
+void mg_embed_json(mg_buf *b, const mg_embed_result *r, bool vectors) {
     mg_buf_char(b, '{');
     json_text(b, "model", r->model);
     if (r->run) {
@@ -191,7 +191,7 @@ void mg_embed_json(mg_buf *b, const mg_embed_result *r) {
     mg_buf_str(b, ",\n \"items\": [\n  ");
     for (size_t i = 0; i < r->items->n; i++) {
         if (i) mg_buf_str(b, ",\n  ");
-        json_item(b, r, i, true);
+        json_item(b, r, i, true, vectors);
     }
     mg_buf_str(b, "]}\n");
 }
@@ -208,7 +208,7 @@ static mg_status write_text(const char *folder, const char *name, const mg_buf *
 static mg_status write_jsonl(const mg_embed_result *r, const char *folder, mg_error *err) {
     mg_buf b = { 0 };
     for (size_t i = 0; i < r->items->n; i++) {
-        json_item(&b, r, i, false);
+        json_item(&b, r, i, false, true);
         mg_buf_char(&b, '\n');
     }
     mg_status st = write_text(folder, "embeddings.jsonl", &b, err);
@@ -279,7 +279,7 @@ mg_status mg_embed_write(const mg_embed_result *r, const char *folder, const mg_
         for (size_t f = 0; !st && f < sizeof formats / sizeof *formats; f++)
             if (!strcmp(formats[f].name, wanted->item[i])) st = formats[f].write(r, folder, err);
     if (!st) {
-        mg_embed_json(&json, r);
+        mg_embed_json(&json, r, false);
         st = write_text(folder, "embed.json", &json, err);
     }
     if (!st) st = mg_embed_write_pictures(r, folder, lang, note, err);

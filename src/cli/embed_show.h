@@ -32,8 +32,8 @@ double mg_embed_cosine(const float *a, const float *b, int64_t d);
 
 /* Cosine tables (12 texts and fewer) or nearest texts, and a line for each picture. */
 void mg_embed_show(mg_buf *b, const mg_embed_result *r, int columns);
-/* One object: settings, texts with vectors and places, cosines of up to 200 texts. */
-void mg_embed_json(mg_buf *b, const mg_embed_result *r);
+/* One object: settings, texts with places and, if wanted, vectors, cosines of up to 200 texts. */
+void mg_embed_json(mg_buf *b, const mg_embed_result *r, bool vectors);
 
 /* embed.html, embed.json, MAP.svg and MAP.png, and the vectors as embeddings.FORMAT (jsonl, safetensors or csv).
  * `note` receives why no PNG could be drawn, if so: that is no failure. */
