@@ -209,7 +209,7 @@ static void align(double *y, const double *to, size_t n) {
 static mg_status tsne_options(const embed_options *o, size_t n, mg_tsne_options *out, mg_error *err) {
     *out = (mg_tsne_options){ .early_exaggeration = o->early_exaggeration, .angle = o->angle, .max_iter = o->max_iter,
                               .random_start = o->init == 1, .seed = (uint64_t)o->seed, .cancelled = interrupted };
-    out->perplexity = o->perplexity > 0 ? o->perplexity : fmin(30, fmax(1, ((double)n - 1) / 3));
+    out->perplexity = o->perplexity > 0 ? o->perplexity : fmin(30, fmax(1, floor(((double)n - 1) / 3)));
     if (!strcmp(o->learning_rate, "auto")) return MG_OK;
     char *end;
     out->learning_rate = strtod(o->learning_rate, &end);

@@ -101,7 +101,38 @@ static void wrong_texts_are_refused(void **state) {
     close_rig(&r);
 }
 
+/* SmolLM2-135M, the weights of smollm2.gguf in float32, transformers 5's hidden_states (and the input table's rows): the
+ * first six numbers within 2e-4 of the largest of them. */
+static void any_layer_of_a_decoder(void **state) {
+    static const struct { mg_embed_from from; int layer; const char *pooling; float want[6]; } cases[] = {
+        { MG_EMBED_TABLE, 0, "mean", { -0.036289f, -0.001775f, -0.012785f, 0.027516f, 0.124442f, 0.004943f } },
+        { MG_EMBED_LAYER, 0, "mean", { -0.036289f, -0.001775f, -0.012785f, 0.027516f, 0.124442f, 0.004943f } },
+        { MG_EMBED_LAYER, 0, "last", { -0.01066f, 0.019544f, -0.065738f, 0.131475f, 0.051524f, -0.017767f } },
+        { MG_EMBED_LAYER, 15, "last", { -9.067985f, 2.651305f, -11.403852f, -10.347557f, -4.605539f, -0.118849f } },
+        { MG_EMBED_LAYER, 29, "last", { 1.136728f, -6.83489f, 13.960527f, -22.285295f, 16.674915f, -4.340367f } },
+        { MG_EMBED_LAYER, 30, "last", { -0.664395f, -0.519255f, -0.264548f, -0.366261f, 1.26521f, -0.887392f } },
+        { MG_EMBED_LAST, 0, "mean", { -0.655759f, -0.660331f, 0.040514f, 0.495683f, 0.819058f, -0.609676f } },
+    };
+    int32_t          ids[] = { 504, 2365, 260, 6330, 28, 284, 338, 314, 253, 1837 };
+    mg_embed_text    text = { ids, 10 };
+    mg_model        *m;
+    mg_model_options mo = { .positions = 16 };
+    float            out[4096];
+    (void)state;
+    OK(mg_model_open(&m, model_path("smollm2.gguf"), &mo, &err));
+    assert_true(m->c.dim <= 4096);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        mg_embed_options o = { .from = cases[i].from, .layer = cases[i].layer, .pooling = mg_pooling_find(cases[i].pooling) };
+        OK(mg_embed_texts(m, &mg_backend_cpu, &text, 1, &o, out, &err));
+        assert_close(out, cases[i].want, 6, 2e-4, "hidden states");
+    }
+    mg_embed_options far = { .from = MG_EMBED_LAYER, .layer = 31 };
+    assert_fails(mg_embed_texts(m, &mg_backend_cpu, &text, 1, &far, out, &err), err, MG_CONFIG, "layer 31: this model has 30");
+    mg_model_close(m);
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(vectors_and_cosines), cmocka_unit_test(wrong_texts_are_refused) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(vectors_and_cosines), cmocka_unit_test(wrong_texts_are_refused),
+                                        cmocka_unit_test(any_layer_of_a_decoder) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
