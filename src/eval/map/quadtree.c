@@ -28,7 +28,7 @@ typedef struct square { double x, y, half; } square; /* its middle */
 static bool one_place(const mg_quadtree *t, const double *p, int64_t begin, int64_t end) {
     const double *first = p + 2 * t->order[begin];
     for (int64_t i = begin + 1; i < end; i++)
-        if (memcmp(p + 2 * t->order[i], first, 2 * sizeof *first) != 0) return false;
+        if (p[2 * t->order[i]] != first[0] || p[2 * t->order[i] + 1] != first[1]) return false;
     return true;
 }
 

@@ -94,7 +94,7 @@ static bool knows(const work *w, int64_t from, int32_t to) {
 
 /* p_ij in rows: a row has whom the point knows, and who knows the point. */
 static mg_status symmetric(work *w, mg_error *err) {
-    int64_t *at = NULL, edges = w->n * w->k;
+    int64_t *at = NULL, edges;
     double   sum = 0;
     if (!(w->row = mg_calloc((size_t)w->n + 1, sizeof *w->row))) goto no_memory;
     for (int64_t i = 0; i < w->n; i++)
