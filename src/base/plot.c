@@ -88,11 +88,11 @@ static void draw_axes(mg_buf *b, axis x, axis y) {
                   HEIGHT - BOTTOM, HEIGHT - BOTTOM);
 }
 
-static void draw_series(mg_buf *b, const mg_plot_series *s, axis x, axis y, const char *colour, bool dashed) {
+static void draw_series(mg_buf *b, const mg_plot_series *s, axis x, axis y, const char *colour, bool dashed, bool dots) {
     size_t bin = s->n / POINTS + 1;
     bool   open = false;
-    mg_buf_printf(b, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"1.8\" stroke-linejoin=\"round\" stroke-linecap=\"round\"%s d=\"",
-                  colour, dashed ? " stroke-dasharray=\"6 3\"" : "");
+    mg_buf_printf(b, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"%s\" stroke-linejoin=\"round\" stroke-linecap=\"round\"%s d=\"",
+                  colour, dots ? "7" : "1.8", dashed && !dots ? " stroke-dasharray=\"6 3\"" : "");
     for (size_t i = 0; i < s->n; i += bin) {
         double sx = 0, sy = 0;
         size_t k = 0;
@@ -105,6 +105,7 @@ static void draw_series(mg_buf *b, const mg_plot_series *s, axis x, axis y, cons
             open = false;
             continue;
         }
+        if (dots) open = false;
         mg_buf_printf(b, "%s%.1f %.1f", open ? "L" : "M", px, py);
         if (!open) mg_buf_printf(b, "L%.1f %.1f", px, py); /* a lone point is a dot */
         open = true;
@@ -126,7 +127,7 @@ void mg_plot_svg(mg_buf *b, const mg_plot *p) {
         mg_buf_printf(b, "<text x=\"%d\" y=\"%d\" text-anchor=\"end\">", WIDTH - RIGHT, HEIGHT - 6);
         mg_xml_escape(b, p->x_label);
         mg_buf_str(b, "</text>\n");
-        for (size_t i = 0; i < p->n; i++) draw_series(b, &p->series[i], x, y, colours[i % 6], i % 2);
+        for (size_t i = 0; i < p->n; i++) draw_series(b, &p->series[i], x, y, colours[i % 6], i % 2, p->dots >> i & 1);
         for (size_t i = 0; p->n > 1 && i < p->n; i++) {
             int at = WIDTH - RIGHT - 96 * (int)(p->n - i);
             mg_buf_printf(b, "<line x1=\"%d\" x2=\"%d\" y1=\"14\" y2=\"14\" stroke=\"%s\" stroke-width=\"2.5\"%s/><text x=\"%d\" y=\"18\">",

@@ -19,6 +19,7 @@ typedef struct mg_plot {
     const char           *title, *x_label;
     const mg_plot_series *series;
     size_t                n; /* at most 6 have colours of their own */
+    unsigned              dots; /* bit i: series i is points, not a line */
 } mg_plot;
 
 /* Append a whole <svg> element, 480 x 260. */

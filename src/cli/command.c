@@ -66,6 +66,7 @@ mg_status mg_command_options(mg_options **out, const mg_command *c, void *values
     mg_options *o = mg_options_new(c->foreign);
     if (!o) return mg_fail(err, MG_NOMEM, "no memory for the options");
     mg_status st = c->rows ? mg_options_add(o, c->rows, values, err) : MG_OK;
+    if (!st && c->more_rows) st = mg_options_add(o, c->more_rows, values, err);
     if (!st) st = mg_options_add(o, config_flag, globals, err);
     if (st)
         mg_options_free(o);

@@ -40,6 +40,7 @@ struct mg_command {
     const char *usage;   /* what follows the name: "RUN [RUN...]" */
     const char *details; /* more for -h, MG_N; NULL: nothing */
     const mg_option         *rows;    /* own options; NULL: none */
+    const mg_option         *more_rows; /* a second table of the same struct; NULL: none */
     const mg_option_foreign *foreign; /* keys that are not errors; NULL: none */
     size_t values_size;               /* of the struct that `rows` fill */
     bool   config_argument;           /* `verb FILE.yaml` is `verb -c FILE.yaml` */

@@ -29,6 +29,12 @@ static void on_signal(int number) {
     stop_requested = 1;
 }
 
+const volatile sig_atomic_t *mg_sft_catch_signals(void) {
+    mg_interrupt_catch(SIGINT, on_signal, SA_RESTART | SA_RESETHAND, NULL);
+    mg_interrupt_catch(SIGTERM, on_signal, SA_RESTART | SA_RESETHAND, NULL);
+    return &stop_requested;
+}
+
 static void say(show *s, const mg_buf *b) {
     if (!b->failed) mg_terminal_line(&s->terminal, b->data ? b->data : "");
 }
@@ -242,8 +248,7 @@ mg_status mg_sft_show_train(mg_cli *cli, const mg_sft_options *o, mg_error *err)
     mg_buf          yaml = { 0 };
     mg_options_write_yaml(&yaml, cli->options);
     if (yaml.failed) return mg_fail(err, MG_NOMEM, "no memory for the options");
-    mg_interrupt_catch(SIGINT, on_signal, SA_RESTART | SA_RESETHAND, NULL);
-    mg_interrupt_catch(SIGTERM, on_signal, SA_RESTART | SA_RESETHAND, NULL);
+    mg_sft_catch_signals();
     mg_status st = mg_sft_train(o, yaml.data ? yaml.data : "", 0, NULL, &listener, &result, err);
     mg_terminal_end(&s.terminal);
     if (!st && cli->global.json)

@@ -273,6 +273,12 @@ bool mg_table_row(mg_table *t, ...) {
     return true;
 }
 
+bool mg_table_cells(mg_table *t, const char *const *cell) {
+    if (!MG_GROW(t->cell, t->cap, t->n + (size_t)t->fields)) return false;
+    for (int i = 0; i < t->fields; i++) t->cell[t->n++] = cell[i];
+    return true;
+}
+
 void mg_table_free(mg_table *t) {
     free(t->cell);
     t->cell = NULL;

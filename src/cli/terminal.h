@@ -70,6 +70,7 @@ typedef struct mg_table {
     unsigned     numbers; /* bit i: field i is aligned right */
 } mg_table;
 bool mg_table_row(mg_table *t, ...); /* t->fields texts; false: no memory */
+bool mg_table_cells(mg_table *t, const char *const *cell); /* the same from an array */
 void mg_table_print(mg_buf *b, const mg_table *t, int columns);
 void mg_table_free(mg_table *t);
 

@@ -54,6 +54,11 @@ mg_status mg_run_log(mg_run *r, int64_t step, double epoch, const mg_metric *m, 
 /* Forget what was logged after `step`: the run resumes from there. */
 mg_status mg_run_rewind(mg_run *r, int64_t step, mg_error *err);
 
+/* Call `each` for every value in trainer_log.jsonl, in order; *whole is the length of the complete lines
+ * (a killed process leaves a part of one).  No file is no error. */
+typedef bool (*mg_run_each_fn)(void *context, const mg_run_point *p);
+mg_status mg_run_read_log(const char *folder, mg_run_each_fn each, void *context, size_t *whole, mg_error *err);
+
 /* samples/step-NNNNNN.jsonl: the same prompts at different steps. */
 typedef struct mg_run_sample {
     const char *prompt, *answer; /* UTF-8; invalid bytes are replaced */

@@ -15,9 +15,4 @@ bool      mg_run_is_locked(const char *folder); /* looks, without taking it */
 mg_status mg_run_identify(mg_run_row *out, const char *folder, mg_error *err);
 void      mg_run_row_free(mg_run_row *r);
 
-/* Call `each` for every value in trainer_log.jsonl, in order; *whole is the length of the complete lines
- * (a killed process leaves a part of one).  No file is no error. */
-typedef bool (*mg_run_each_fn)(void *context, const mg_run_point *p);
-mg_status mg_run_read_log(const char *folder, mg_run_each_fn each, void *context, size_t *whole, mg_error *err);
-
 #endif

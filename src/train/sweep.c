@@ -85,6 +85,7 @@ mg_status mg_sweep_axis_parse(mg_sweep_axis *out, const char *text, mg_error *er
         return mg_fail(err, MG_CONFIG, "vary: '%.80s' must read NAME=VALUE,VALUE or NAME=LOW..HIGH", text);
     a.name = copy_of(text, (size_t)(equals - text));
     a.range = read_range(&a, values, &points);
+    bool counted = a.range && strchr(values, '/');
     size_t most = 1;
     for (const char *c = values; *c; c++) most += *c == ',';
     if (a.range && (points < 2 || points > VALUES || !(a.high > a.low)))
@@ -104,6 +105,7 @@ mg_status mg_sweep_axis_parse(mg_sweep_axis *out, const char *text, mg_error *er
         c += n;
         if (!*c) break;
     }
+    a.range &= !counted;
     if (st)
         mg_sweep_axis_free(&a);
     else

@@ -25,7 +25,7 @@ typedef struct mg_sweep_axis {
 
 /* "learning_rate=1e-5,1e-4"   a list; `+` stands for the comma of an option that is a list itself: "q+v,all-linear"
  * "lora_r=4..64"              a range, five points of it in a grid
- * "lora_r=4..64/3"            a range, three points
+ * "lora_r=4..64/3"            a list: three points from end to end
  * MG_CONFIG: neither; MG_NOMEM. */
 mg_status mg_sweep_axis_parse(mg_sweep_axis *out, const char *text, mg_error *err);
 void      mg_sweep_axis_free(mg_sweep_axis *a);
