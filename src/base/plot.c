@@ -131,7 +131,7 @@ void mg_plot_svg(mg_buf *b, const mg_plot *p) {
         for (size_t i = 0; p->n > 1 && i < p->n; i++) {
             int at = WIDTH - RIGHT - 96 * (int)(p->n - i);
             mg_buf_printf(b, "<line x1=\"%d\" x2=\"%d\" y1=\"14\" y2=\"14\" stroke=\"%s\" stroke-width=\"2.5\"%s/><text x=\"%d\" y=\"18\">",
-                          at, at + 18, colours[i % 6], i % 2 ? " stroke-dasharray=\"6 3\"" : "", at + 23);
+                          at, at + 18, colours[i % 6], i % 2 && !(p->dots >> i & 1) ? " stroke-dasharray=\"6 3\"" : "", at + 23);
             mg_xml_escape(b, p->series[i].name);
             mg_buf_str(b, "</text>\n");
         }

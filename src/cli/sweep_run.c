@@ -53,13 +53,25 @@ static bool is_own(const char *name) {
     return false;
 }
 
-static void share(mg_buf *out, const mg_options *o) {
-    for (const mg_option *row = mg_sft_option_rows; row->name; row++) {
-        if (is_own(row->name) || mg_options_origin(o, row->name) == MG_ORIGIN_DEFAULT) continue;
+static bool decides_itself(const void *context, const mg_option *row) {
+    (void)context;
+    return is_own(row->name);
+}
+
+mg_status mg_sweep_settings(mg_buf *out, const mg_options *o, bool (*left_out)(const void *context, const mg_option *row), const void *context,
+                            mg_error *err) {
+    mg_sft_options   unused;
+    mg_options      *training = mg_options_new(mg_foreign_options); /* says which rows are about training */
+    mg_status        st = training ? mg_options_add(training, mg_sft_option_rows, &unused, err) : mg_fail(err, MG_NOMEM, "no memory for the options");
+    const mg_option *row;
+    for (size_t i = 0; !st && (row = mg_options_row(training, i)); i++) {
+        if (left_out(context, row) || mg_options_origin(o, row->name) == MG_ORIGIN_DEFAULT) continue;
         mg_buf_printf(out, "%s: ", row->name);
         mg_options_value(out, o, row->name);
         mg_buf_char(out, '\n');
     }
+    mg_options_free(training);
+    return !st && out->failed ? mg_fail(err, MG_NOMEM, "no memory for the options") : st;
 }
 
 /* A value of an axis; `+` stands for the comma of lists. */
@@ -205,7 +217,9 @@ static mg_status settle_settings(const sweep *w, mg_error *err) {
     mg_status st = path ? mg_make_folder(w->s.folder, err) : mg_fail(err, MG_NOMEM, "no memory for the sweep");
     mg_buf_add(&now, w->shared.data, w->shared.len);
     for (size_t i = 0; i < w->s.o->vary.n; i++) mg_buf_printf(&now, "%s  - \"%s\"\n", i ? "" : "vary:\n", w->s.o->vary.item[i]);
-    static const char *const names[] = { "search", "trials", "halving_factor", "trial_epochs", "repeats", "range_steps" };
+    static const char *const searches[] = { "grid", "random", "halving", "lr_range", "learning_curve" };
+    static const char *const names[] = { "trials", "halving_factor", "trial_epochs", "repeats", "range_steps" };
+    mg_buf_printf(&now, "search: %s\n", searches[w->s.o->search]);
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (!mg_options_find(w->cli->options, names[i])) continue; /* `sft --learning_curve` has few of them */
         mg_buf_printf(&now, "%s: ", names[i]);
@@ -460,8 +474,8 @@ mg_status mg_sweep_run(mg_cli *cli, const mg_sweep_options *o, mg_error *err) {
     w.s.folder = w.folder;
     size_t n = strlen(w.s.metric);
     w.s.greater_is_better = !(n >= 4 && !strcmp(w.s.metric + n - 4, "loss"));
-    share(&w.shared, cli->options);
-    if (!w.folder || w.shared.failed) st = mg_fail(err, MG_NOMEM, "no memory for the sweep");
+    st = mg_sweep_settings(&w.shared, cli->options, decides_itself, NULL, err);
+    if (!w.folder) st = mg_fail(err, MG_NOMEM, "no memory for the sweep");
     if (!st) st = make_axes(&w, err);
     if (!st) st = make_plan(&w, err);
     if (!st) st = check_trials(&w, err);

@@ -49,6 +49,9 @@ mg_status mg_sweep_run(mg_cli *cli, const mg_sweep_options *o, mg_error *err);
 
 /* sweep_show.c: what came out, to the terminal and into the folder. */
 mg_status mg_sweep_show(const mg_cli *cli, const mg_sweep *s, mg_error *err);
+/* The options of training that have been set, as YAML lines, but those that are left out. */
+mg_status mg_sweep_settings(mg_buf *out, const mg_options *o, bool (*left_out)(const void *context, const mg_option *row), const void *context,
+                            mg_error *err);
 /* DIR/trial-001 as a heap string. */
 char *mg_sweep_trial_folder(const mg_sweep *s, size_t trial);
 

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MOST_CURVES = 6 };
+enum { MOST_CURVES = 3 };
 
 typedef struct { double *x, *y; size_t n, cap_x, cap_y; } curve;
 typedef struct { const char *name; curve *out; bool failed; } picked;
@@ -207,7 +207,7 @@ static mg_status plot_best(mg_buf *b, const mg_sweep *s, mg_error *err) {
     curve          c[MOST_CURVES] = { { 0 } };
     char           name[MOST_CURVES][40];
     mg_plot_series series[MOST_CURVES];
-    size_t         n = s->plan.n < 4 ? s->plan.n : 4;
+    size_t         n = s->plan.n < MOST_CURVES ? s->plan.n : MOST_CURVES;
     mg_status      st = MG_OK;
     for (size_t i = 0; !st && i < n; i++) {
         st = read_curve(s, s->order[i], s->metric, &c[i], err);
@@ -337,21 +337,22 @@ static mg_status write_page(const mg_sweep *s, const reading *r, const mg_table 
     return st;
 }
 
+typedef struct { const mg_sweep *s; const mg_options *o; } best_of;
+
+static bool is_replaced(const void *context, const mg_option *row) {
+    const best_of *x = context;
+    for (size_t a = 0; a < x->s->axes; a++)
+        if (mg_options_find(x->o, x->s->axis[a].name) == row) return true;
+    return !strcmp(row->name, "output_dir") || !strcmp(row->name, "run_name");
+}
+
 /* What to train with: everything that was set for the sweep, and the best values. */
 static mg_status write_best(const mg_cli *cli, const mg_sweep *s, const reading *r, mg_error *err) {
-    mg_buf b = { 0 };
-    bool   range = s->o->search == MG_SEARCH_LR_RANGE;
+    mg_buf  b = { 0 };
+    bool    range = s->o->search == MG_SEARCH_LR_RANGE;
+    best_of x = { s, cli->options };
     if ((range && !r->has_range) || (!range && !isfinite(s->trial[s->order[0]].result))) return MG_OK;
-    for (const mg_option *row = mg_sft_option_rows; row->name; row++) {
-        bool varied = range && !strcmp(row->name, "learning_rate");
-        for (size_t a = 0; a < s->axes; a++) varied |= mg_options_find(cli->options, s->axis[a].name) == row;
-        if (varied || !strcmp(row->name, "output_dir") || !strcmp(row->name, "run_name") ||
-            mg_options_origin(cli->options, row->name) == MG_ORIGIN_DEFAULT)
-            continue;
-        mg_buf_printf(&b, "%s: ", row->name);
-        mg_options_value(&b, cli->options, row->name);
-        mg_buf_char(&b, '\n');
-    }
+    mg_status st = mg_sweep_settings(&b, cli->options, is_replaced, &x, err);
     if (range) mg_buf_printf(&b, "learning_rate: %.2g\n", r->range.proposed);
     for (size_t a = 0; !range && a < s->axes; a++) {
         const mg_option *row = mg_options_find(cli->options, s->axis[a].name);
@@ -359,7 +360,7 @@ static mg_status write_best(const mg_cli *cli, const mg_sweep *s, const reading 
         for (const char *c = value_of(s, s->order[0], a); *c; c++) mg_buf_char(&b, row->type->is_list && *c == '+' ? ',' : *c);
         mg_buf_str(&b, row->type->is_list ? "]\n" : "\n");
     }
-    mg_status st = write_file(s, "best.yaml", &b, err);
+    if (!st) st = write_file(s, "best.yaml", &b, err);
     mg_buf_free(&b);
     return st;
 }
