@@ -104,7 +104,7 @@ static mg_status set_search(const sweep *w, mg_options *o, mg_error *err) {
         st = set_number(o, "max_steps", (double)s->range_steps, err);
         if (!st) st = mg_options_set(o, "lr_scheduler_type", "exponential", "sweep", err);
         if (!st) st = set_number(o, "learning_rate", a->low, err);
-        if (!st) st = set_number(o, "lr_end", a->high, err);
+        if (!st) st = set_number(o, "lr_scheduler_lr_end", a->high, err);
         if (!st) st = set_number(o, "warmup_steps", 0, err);
     } else if (s->search != MG_SEARCH_LEARNING_CURVE && s->trial_epochs > 0)
         st = set_number(o, "num_train_epochs", s->trial_epochs, err);

@@ -39,7 +39,7 @@ const mg_option mg_optim_rows[] = {
     { NUMBER(lr_scheduler_min_lr, "0", 0, 10), .aliases = "lr_scheduler_kwargs.min_lr", .help = MG_N("cosine_with_min_lr: the lowest learning rate") },
     { NUMBER(lr_scheduler_min_lr_rate, "0", 0, 1), .aliases = "lr_scheduler_kwargs.min_lr_rate,lr_scheduler_kwargs.min_lr_ratio,cosine_min_lr_ratio",
       .help = MG_N("the same as a part of learning_rate; warmup_stable_decay ends there, too") },
-    { NUMBER(lr_scheduler_lr_end, "1e-7", 0, 10), .aliases = "lr_scheduler_kwargs.lr_end", .help = MG_N("polynomial: the last learning rate") },
+    { NUMBER(lr_scheduler_lr_end, "1e-7", 0, 10), .aliases = "lr_scheduler_kwargs.lr_end", .help = MG_N("polynomial, exponential: the last learning rate") },
     { NUMBER(lr_scheduler_power, "1", 0, 100), .aliases = "lr_scheduler_kwargs.power", .help = MG_N("polynomial: its power") },
     { NUMBER(lr_scheduler_timescale, "0", 0, 1e12), .aliases = "lr_scheduler_kwargs.timescale",
       .help = MG_N("inverse_sqrt: steps until the learning rate has fallen to 0.7; 0: those of the warm-up, or 10000") },

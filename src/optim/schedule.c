@@ -1,4 +1,4 @@
-/* schedule.c -- learning-rate schedules, the factors of transformers' get_scheduler. */
+/* schedule.c -- learning-rate schedules, the factors of transformers' get_scheduler, and one that it lacks. */
 #include "optim/schedule.h"
 
 #include <math.h>
@@ -92,6 +92,13 @@ static double warmup_stable_decay(settings *s, place at) {
     return fmax(0, falling(s->decay_type, done, cycles(s)) * (1 - low) + low);
 }
 
+/* From the learning rate to lr_end in equal ratios, also upwards: torch's ExponentialLR, with the ratio that gets there. */
+static double exponential(settings *s, place at) {
+    if (warming(at)) return warmed(at);
+    double last = fmax(1, (double)(at.total - at.warmup - 1));
+    return pow(s->lr_end / s->learning_rate, fmin((double)(at.step - at.warmup) / last, 1));
+}
+
 #define constant_with_warmup constant
 static const mg_schedule schedules[] = {
 #define SCHEDULE(x, also) { #x, x },
@@ -117,5 +124,7 @@ mg_status mg_schedule_check(const mg_schedule *schedule, const mg_schedule_setti
         return mg_fail(err, MG_CONFIG, "lr_scheduler_min_lr is %g, which is above the learning_rate of %g", s->min_lr, s->learning_rate);
     if (schedule->factor == polynomial && !(s->lr_end < s->learning_rate))
         return mg_fail(err, MG_CONFIG, "lr_scheduler_lr_end is %g; it must be below the learning_rate of %g", s->lr_end, s->learning_rate);
+    if (schedule->factor == exponential && !(s->lr_end > 0 && s->learning_rate > 0))
+        return mg_fail(err, MG_CONFIG, "exponential goes from learning_rate to lr_scheduler_lr_end; both are above 0");
     return MG_OK;
 }

@@ -1,6 +1,7 @@
 /* schedule.h -- the learning rate as a function of the step.
  *
- * A schedule is a row: a factor on the learning rate, equal to that of transformers' get_scheduler at every step.
+ * A schedule is a row: a factor on the learning rate, equal to that of transformers' get_scheduler at every step
+ * (exponential: of torch's ExponentialLR).
  * Nothing has a state, so a resumed run needs the step alone. */
 #ifndef MG_OPTIM_SCHEDULE_H
 #define MG_OPTIM_SCHEDULE_H
@@ -17,7 +18,7 @@ typedef enum mg_schedule_curve { MG_CURVE_LINEAR, MG_CURVE_COSINE, MG_CURVE_1_SQ
 typedef struct mg_schedule_settings {
     double  learning_rate;    /* the highest: lr_end and min_lr are parts of it */
     double  num_cycles;       /* 0: half a wave, or one restart */
-    double  lr_end, power;    /* polynomial */
+    double  lr_end, power;    /* polynomial, exponential */
     double  min_lr, min_lr_rate; /* learning rate that the cosine ends with; either, the other 0 */
     double  warmup_lr_rate;   /* cosine_warmup_with_min_lr begins there; 0: at 1 / warmup */
     double  timescale;        /* inverse_sqrt; 0: the warm-up, or 10,000 */

@@ -39,5 +39,15 @@ for name, kind, kwargs, shapes in CASES:
         s = get_scheduler(kind, o, num_warmup_steps=warmup, num_training_steps=total, scheduler_specific_kwargs=kwargs)
         factors = [s.lr_lambdas[0](step) for step in range(total + 1)]
         out.append({"schedule": name, "settings": kwargs, "warmup": warmup, "total": total, "factors": factors})
+# torch's own, as factors of the first rate; it goes up as well as down
+for warmup, total, end in [(0, 20, 2e-6), (0, 40, 2e-1)]:
+    o = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=LR)
+    s = torch.optim.lr_scheduler.ExponentialLR(o, gamma=(end / LR) ** (1 / (total - 1)))
+    factors = []
+    for step in range(total):
+        factors.append(s.get_last_lr()[0] / LR)
+        o.step()
+        s.step()
+    out.append({"schedule": "exponential", "settings": {"lr_end": end}, "warmup": warmup, "total": total, "factors": factors + factors[-1:]})
 json.dump(out, sys.stdout, indent=0)
 print()
