@@ -118,7 +118,7 @@ static void verdict(mg_buf *b, const mg_sweep *s, const reading *r) {
                   r->law.b, r->law.c, now, r->twice.loss, r->twice.low, r->twice.high);
     mg_buf_str(b, !isfinite(r->twice.low)       ? gettext("Too few trials to tell chance from gain; repeat with --repeats 2 or more.\n")
                   : r->twice.high < now && gain > 0.01 * now ? gettext("More data of this kind will help.\n")
-                  : r->twice.high < now          ? gettext("More data of this kind helps little: less than 1% of the loss.\n")
+                  : r->twice.high < now          ? gettext("More data of this kind helps little: less than a hundredth of the loss.\n")
                                                  : gettext("It is open whether more data helps: the interval holds the present loss.\n"));
 }
 
