@@ -9,6 +9,8 @@
 
 /* [N,D] = scale * table[ids of the batch] */
 mg_tensor *mg_embed(mg_tape *t, mg_tensor *table, float scale);
+/* NEFTune: noise of t->neftune_alpha added to y in place, when training. */
+void mg_embed_noise(mg_tape *t, mg_tensor *y);
 /* x [N,D] + table[ids]: learned positions (ids = pos of the batch), token types; ids NULL: row 0 everywhere */
 mg_tensor *mg_embed_onto(mg_tape *t, mg_tensor *x, mg_tensor *table, const int32_t *ids);
 

@@ -114,6 +114,7 @@ struct mg_tape {
     const mg_keep    *keep;         /* [layers] policy of each segment; NULL: MG_KEEP_LINEAR for all */
     uint64_t          seed, step;   /* of random numbers */
     bool              training;     /* dropout is on */
+    float             neftune_alpha; /* noise on the embeddings when training; 0: none */
     const mg_batch   *batch;
     mg_batch          placed; /* on the device */
     mg_status         error;        /* sticky */

@@ -192,9 +192,8 @@ static inline size_t mg_adafactor_work(int64_t rows, int64_t cols) {
 enum { MG_DYNAMIC8_BLOCK = 256 };
 typedef struct { float *x; int64_t n; const uint8_t *code; const float *absmax, *map; } mg_dynamic8_decode_args;
 typedef struct { const float *x; int64_t n; uint8_t *code; float *absmax; const float *map; } mg_dynamic8_encode_args;
-/* y[i] += scale r[i], r uniform in [-1, 1) from mg_rng_uniform(rng, i), or with `normal` mg_rng_normal(rng, i); the
- * first number of y counts as number `first` (a multiple of 4). */
-typedef struct { mg_mat y; float scale; mg_rng rng; int64_t first; bool normal; } mg_noise_args;
+/* y[i] += scale r[i], r uniform in [-1, 1) from mg_rng_uniform(rng, i), or with `normal` mg_rng_normal(rng, i). */
+typedef struct { mg_mat y; float scale; mg_rng rng; bool normal; } mg_noise_args;
 /* *out += sum of squares in double, in a fixed order; out lies on the device */
 typedef struct { const float *x; int64_t n; double *out; } mg_square_sum_args;
 

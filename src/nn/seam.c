@@ -54,6 +54,7 @@ mg_tensor *mg_residual_norm(mg_tape *t, const mg_net *net, mg_tensor *x, mg_tens
 
 mg_tensor *mg_embedding_apply(mg_tape *t, const mg_net *net, mg_tensor *table, float scale) {
     mg_tensor *y = mg_embed(t, replaced(t, net->embed_hooks, table), scale);
+    mg_embed_noise(t, y);
     for (mg_hook *h = first_on(t, net->embed_hooks); h; h = first_on(t, h->next))
         if (h->kind->embed) y = h->kind->embed(t, h, y);
     return y;

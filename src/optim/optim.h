@@ -30,6 +30,7 @@ struct mg_optim {
     size_t                page_bytes; /* of one slot; 0: nothing is paged */
     uint8_t              *page[MG_OPTIM_SLOTS];
     uint8_t              *memory; /* of all states on the device */
+    size_t                average; /* number of the state that is the average of the values, + 1; 0: none */
 };
 
 /* Add an array for `count` numbers (NULL: no memory); `tensor`, when not NULL, becomes part of the name. */
@@ -57,5 +58,10 @@ void mg_optim_stream(mg_optim *o, const mg_update *u, size_t first, int n, int64
 void   mg_optim_sum(const mg_optim *o, float *y, const float *x, float scale, bool accumulate, int64_t n);
 double mg_optim_norm(const mg_optim *o, const float *x, int64_t n); /* waits for the device */
 void   mg_optim_shadow(const mg_optim *o, const mg_piece *x);       /* the new values as elements, where there is a shadow */
+
+/* extras.c: what goes with every optimizer. */
+mg_status mg_average_lay_out(mg_optim *o, mg_error *err);
+void      mg_average_update(mg_optim *o, int64_t step);
+void      mg_gradient_noise(mg_optim *o, int64_t step);
 
 #endif

@@ -81,6 +81,7 @@ mg_status mg_optim_open(mg_optim **out, const mg_optimizer *kind, const mg_optim
     if (o) *o = (mg_optim){ .kind = kind, .s = *s, .p = p, .first = mg_calloc(p->n + 1, sizeof *o->first) };
     if (!o || !o->first) st = mg_fail(err, MG_NOMEM, "no memory for an optimizer");
     if (!st) st = kind->lay_out(o, err);
+    if (!st) st = mg_average_lay_out(o, err);
     if (st)
         mg_optim_close(o);
     else
@@ -274,12 +275,14 @@ void mg_optim_shadow(const mg_optim *o, const mg_piece *x) {
 
 bool mg_optim_update(mg_optim *o, double lr, int64_t step, double *norm) {
     mg_params *p = o->p;
+    mg_gradient_noise(o, step);
     *norm = mg_optim_norm(o, p->grad, p->count);
     bool finite = isfinite(*norm);
     if (finite) {
         /* torch adds 1e-6 to the norm and never scales up */
         double scale = o->s.max_grad_norm > 0 ? (double)o->s.max_grad_norm / (*norm + 1e-6) : 1;
         o->kind->step(o, &(mg_update){ .lr = lr, .grad_scale = (float)fmin(scale, 1), .step = step });
+        mg_average_update(o, step);
         if (p->updated) p->updated(p->updated_context, (float)fmin(scale, 1), step);
     }
     mg_params_zero_grad(p);

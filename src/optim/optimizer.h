@@ -20,6 +20,8 @@
 typedef struct mg_optimizer_settings {
     float beta1, beta2, eps, weight_decay;
     float max_grad_norm; /* 0: no clipping */
+    float ema_decay;     /* of an average of the values; 0: none */
+    struct { float eta, gamma; uint64_t seed; } noise; /* on the gradients, variance eta / (1 + t)^gamma; eta 0: none */
     struct { float momentum, dampening; bool nesterov; } sgd;
     struct {
         bool  scale_parameter, relative_step, warmup_init;
@@ -73,6 +75,12 @@ void      mg_optim_close(mg_optim *o); /* NULL is fine */
 /* One update.  *norm: gradient norm before clipping (fp64 sum); false, and nothing but the gradients changed (to
  * zero), when it is not finite. */
 bool mg_optim_update(mg_optim *o, double lr, int64_t step, double *norm);
+
+/* The average of the values (ema_decay): after each update it moves by 1 - min(ema_decay, (1 + t) / (10 + t)) of the
+ * way, so that its beginning is forgotten soon.  begin: it is what the values are.  swap: values and average change
+ * places, shadows follow; twice is as before.  Without an average both do nothing. */
+void mg_optim_begin_average(mg_optim *o);
+void mg_optim_swap_average(mg_optim *o);
 
 /* The state as a safetensors file, and back.  MG_MISMATCH: the file is of another optimizer or another set of
  * tensors; the state is then as it was. */

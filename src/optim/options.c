@@ -14,6 +14,10 @@
 #define FLAG(field, default_value) .name = #field, .type = &mg_option_bool, .offset = AT(field), .def = default_value, .group = OPTIMISE
 
 const mg_option mg_optim_rows[] = {
+    { NUMBER(ema_decay, "0", 0, 0.99999999), .help = MG_N("evaluate and save an average of the weights that forgets 1 less this with every step; 0: none") },
+    { NUMBER(gradient_noise_eta, "0", 0, 1e6),
+      .help = MG_N("Gaussian noise on the gradients, of variance eta / step^gamma; 0.01, 0.3 and 1 are usual, 0: none") },
+    { NUMBER(gradient_noise_gamma, "0.55", 0, 10), .help = MG_N("how fast that noise goes down") },
     { NUMBER(sgd_momentum, "0", 0, 0.99999999), .aliases = "optim_args.momentum", .help = MG_N("sgd: part of the last step in the next one") },
     { NUMBER(sgd_dampening, "0", 0, 1), .aliases = "optim_args.dampening", .help = MG_N("sgd: the gradient's part in the momentum is 1 less this") },
     { FLAG(sgd_nesterov, "false"), .aliases = "optim_args.nesterov", .help = MG_N("sgd: Nesterov's momentum") },
@@ -62,6 +66,9 @@ const mg_option *mg_optim_tables(size_t i, size_t *offset) {
 }
 
 void mg_optim_apply(const mg_optim_options *o, mg_optimizer_settings *s) {
+    s->ema_decay = (float)o->ema_decay;
+    s->noise.eta = (float)o->gradient_noise_eta;
+    s->noise.gamma = (float)o->gradient_noise_gamma;
     s->sgd.momentum = (float)o->sgd_momentum;
     s->sgd.dampening = (float)o->sgd_dampening;
     s->sgd.nesterov = o->sgd_nesterov;

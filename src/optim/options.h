@@ -8,6 +8,7 @@
 #include "optim/schedule.h"
 
 typedef struct mg_optim_options {
+    double  ema_decay, gradient_noise_eta, gradient_noise_gamma;
     double  sgd_momentum, sgd_dampening;
     bool    sgd_nesterov;
     bool    adafactor_scale_parameter, adafactor_relative_step, adafactor_warmup_init;

@@ -85,8 +85,11 @@ static mg_status evaluate(mg_trainer *r, mg_error *err) {
 
 /* What is looked at from time to time: validation data, then the sample prompts. */
 static mg_status look(mg_trainer *r, mg_error *err) {
+    mg_optim_swap_average(r->optimizer);
     mg_status st = r->eval.n ? evaluate(r, err) : MG_OK;
-    return !st && r->samples.n && !stopped(r) ? mg_trainer_sample(r, err) : st;
+    if (!st && r->samples.n && !stopped(r)) st = mg_trainer_sample(r, err);
+    mg_optim_swap_average(r->optimizer);
+    return st;
 }
 
 /* ---- one step ---- */
@@ -248,10 +251,16 @@ static mg_status catch_up(mg_trainer *r, mg_error *err) {
     bool      saved;
     if (r->info.step && !look_is_due(r, r->info.step)) return st;
     if (r->eval.n && (r->info.step ? r->info.evaluated_step < r->info.step : isnan(r->first_eval_loss))) {
+        mg_optim_swap_average(r->optimizer);
         st = evaluate(r, err);
+        mg_optim_swap_average(r->optimizer);
         if (!st && r->info.step && !stopped(r)) try_save(r, &saved); /* with the verdict */
     }
-    return !st && r->samples.n && !stopped(r) && !mg_trainer_sampled(r) ? mg_trainer_sample(r, err) : st;
+    if (st || !r->samples.n || stopped(r) || mg_trainer_sampled(r)) return st;
+    mg_optim_swap_average(r->optimizer);
+    st = mg_trainer_sample(r, err);
+    mg_optim_swap_average(r->optimizer);
+    return st;
 }
 
 static mg_status loop(mg_trainer *r, mg_sft_result *out, mg_error *err) {
@@ -377,6 +386,7 @@ mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int arg
     r.eval_accuracy = logged(r.run, "eval_accuracy", false);
     out.last_loss = logged(r.run, "loss", false);
     st = loop(&r, &out, err);
+    if (!st) mg_optim_swap_average(r.optimizer); /* the result is the average, where there is one */
     if (!st && !out.paused) st = take_best(&r, err);
     if (!st) st = mg_adapter_save(r.adapter, mg_run_folder(r.run), err);
     out.steps = r.info.step;

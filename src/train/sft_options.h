@@ -63,6 +63,7 @@ typedef struct mg_sft_options {
     double  weight_decay, max_grad_norm; /* max_grad_norm 0: no clipping */
     double  adam_beta1, adam_beta2, adam_epsilon;
     int     optim; /* number in optim/optim.def */
+    double  neftune_noise_alpha; /* 0: none */
     mg_optim_options optimisation; /* of single optimizers and schedules */
     int64_t seed;
 

@@ -261,6 +261,7 @@ static mg_status plan_optimizer(mg_trainer *r, mg_error *err) {
     s.weight_decay = (float)o->weight_decay;
     s.max_grad_norm = (float)o->max_grad_norm;
     mg_optim_apply(&o->optimisation, &s);
+    s.noise.seed = (uint64_t)o->seed;
     mg_optim_spare_norms(&r->params);
     return mg_optim_open(&r->optimizer, mg_optimizer_at((size_t)o->optim), &s, &r->params, err);
 }
@@ -451,6 +452,8 @@ mg_status mg_trainer_allocate(mg_trainer *r, mg_error *err) {
     if (!st && !r->top) st = mg_fail(err, MG_NOMEM, "no memory for an evaluation");
     r->tape.keep = r->plan.keep;
     r->tape.seed = (uint64_t)r->o->seed;
+    r->tape.neftune_alpha = (float)r->o->neftune_noise_alpha;
+    if (!st) mg_optim_begin_average(r->optimizer);
     return st;
 }
 

@@ -149,6 +149,7 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     number_field(b, "adam_beta1", o->adam_beta1);
     number_field(b, "adam_beta2", o->adam_beta2);
     number_field(b, "adam_epsilon", o->adam_epsilon);
+    number_field(b, "neftune_noise_alpha", o->neftune_noise_alpha);
     table_fields(b, mg_optim_rows, &o->optimisation);
     mg_buf_str(b, "\n}\n");
     if (b->failed) return mg_fail(err, MG_NOMEM, "no memory for the run's identity");
@@ -262,7 +263,10 @@ static mg_status write_checkpoint(mg_trainer *r, mg_error *err) {
 }
 
 mg_status mg_trainer_save(mg_trainer *r, mg_error *err) {
+    /* with ema_decay the adapter of a checkpoint is the average, and the weights that train are among the state */
+    mg_optim_swap_average(r->optimizer);
     mg_status st = write_checkpoint(r, err);
+    mg_optim_swap_average(r->optimizer);
     if (st) return st;
     mg_run_state now = state_of(r, "running");
     st = mg_run_write_state(r->run, &now, err);
@@ -336,6 +340,7 @@ mg_status mg_trainer_restore(mg_trainer *r, const char *which, mg_error *err) {
     if (!st) st = read_optimizer(r, folder, err);
     if (!st) st = mg_adapter_load(r->adapter, folder, err);
     if (!st) {
+        mg_optim_swap_average(r->optimizer);
         memcpy(info.config_hash, r->info.config_hash, sizeof info.config_hash);
         r->info = info;
     }

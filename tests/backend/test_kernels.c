@@ -846,7 +846,7 @@ static void try_dynamic8_decode(trial *t) {
 
 static void try_noise(trial *t) {
     int           n = rows_of(t), d = cols_of(t);
-    mg_noise_args a = { .scale = 0.3f, .rng = { random_bits(&t->r), random_bits(&t->r) }, .first = 4 * random_int(&t->r, 0, 99),
+    mg_noise_args a = { .scale = 0.3f, .rng = { random_bits(&t->r), random_bits(&t->r) },
                         .normal = random_int(&t->r, 0, 1) }, ref = a, got = a;
     twin          y = output(t, n, d, true);
     ref.y = y.ref, got.y = y.got;

@@ -140,13 +140,11 @@ static void noise_range(void *context, int64_t begin, int64_t end, int thread) {
     (void)thread;
     for (int64_t i = begin; i < end; i += 4) {
         uint32_t bits[4];
-        uint64_t from = (uint64_t)(a->first + i);
-        if (!a->normal) mg_rng_block(a->rng, from / 4, bits);
+        if (!a->normal) mg_rng_block(a->rng, (uint64_t)i / 4, bits);
         for (int64_t k = i; k < end && k < i + 4; k++)
-            y[k] += a->scale * (a->normal ? mg_rng_normal(a->rng, (uint64_t)(a->first + k)) : 2 * ((float)(bits[k - i] >> 8) * 0x1p-24f) - 1);
+            y[k] += a->scale * (a->normal ? mg_rng_normal(a->rng, (uint64_t)k) : 2 * ((float)(bits[k - i] >> 8) * 0x1p-24f) - 1);
     }
 }
 void mg_cpu_noise(mg_noise_args a) {
-    MG_ASSERT_EQ(a.first % 4, 0);
     mg_parallel(a.y.rows * a.y.cols, 1024, noise_range, &a);
 }

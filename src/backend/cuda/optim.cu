@@ -185,7 +185,7 @@ static __global__ void __launch_bounds__(THREADS) noise(mg_noise_args a, mixed y
     float   v[1];
     if (i >= n) return;
     y.get(i, v);
-    v[0] += a.scale * noise_at(a, (uint64_t)(a.first + i));
+    v[0] += a.scale * noise_at(a, (uint64_t)i);
     y.put(i, v);
 }
 
