@@ -157,6 +157,7 @@ int main(int argc, char **argv) {
             OK(mg_arena_open(&mem, device, arena, false, &err));
             OK(mg_tape_open(&tape, backend, &mem, nodes, &err));
             tape.keep = policy;
+            tape.no_repeats = profile;
         }
         if (s == 2)
             for (int i = 0; i < KERNELS; i++) spent[i].seconds = 0, spent[i].calls = 0;

@@ -20,6 +20,13 @@ mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg
 /* In place on y [N,O]: y += scale (dropout(x) a^T) b^T, a [R,I], b [O,R]; p is the dropout probability */
 mg_tensor *mg_lora(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg_tensor *b, float scale, float p, mg_rng rng);
 
+/* The same for several y that read one x, without dropout, in two steps that save passes over x and dx:
+ * u [n R,N] = [a_0; a_1; ..] x^T, where a_i lies right behind a_(i-1) (mg_tensor.behind) and n <= MG_LORAS; then, in place
+ * on y [N,O], y += scale (rows part R .. part R + R-1 of u)^T b^T. */
+enum { MG_LORAS = 4 };
+mg_tensor *mg_lora_down(mg_tape *t, mg_tensor *x, mg_tensor *const *a, int n);
+mg_tensor *mg_lora_up(mg_tape *t, mg_tensor *y, mg_tensor *u, int part, mg_tensor *b, float scale);
+
 /* a + scale b */
 mg_tensor *mg_add(mg_tape *t, mg_tensor *a, mg_tensor *b, float scale);
 

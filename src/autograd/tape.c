@@ -5,7 +5,7 @@
  * input), walks its stretch of tape, and gives the memory back.  Only the
  * gradient of its input survives; because a residual stream hands its gradient
  * memory from layer to layer (mg_grad_pass), that is one buffer for the model. */
-#include "autograd/tape.h"
+#include "autograd/repeat.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -79,6 +79,7 @@ mg_status mg_tape_open(mg_tape *t, const mg_backend *b, mg_arena *mem, int cap_n
 }
 
 void mg_tape_close(mg_tape *t) {
+    mg_repeats_free(t);
     free(t->node);
     free(t->tensor);
     *t = (mg_tape){ 0 };
@@ -135,6 +136,14 @@ void mg_tape_batch(mg_tape *t, const mg_batch *b) {
     t->placed.virtual_row = placed(t, b->virtual_row, b->n_virtual);
     t->placed.virtual_id = placed(t, b->virtual_id, b->n_virtual);
     t->batch = &t->placed;
+}
+
+mg_tensor *mg_tape_number(mg_tape *t, float x) {
+    mg_tensor *y = mg_result_scalars(t, 1, 1);
+    double     wide = (double)x;
+    bool       narrow = t->backend->scalar->block_bytes == sizeof x;
+    if (y && !t->mem->dry) t->mem->device->put(y->data, narrow ? (const void *)&x : (const void *)&wide, t->backend->scalar->block_bytes);
+    return y;
 }
 
 double mg_tape_read(const mg_tape *t, const mg_tensor *x) {
@@ -280,15 +289,20 @@ static void unwind(mg_tape *t, int down_to) {
     }
 }
 
-void mg_backward(mg_tape *t, mg_tensor *loss) {
+void mg_backward_weighted(mg_tape *t, mg_tensor *loss, const mg_tensor *weight) {
     if (t->error || !loss) return;
     MG_ASSERT(loss->rows == 1 && loss->cols == 1);
     if (!loss->needs_grad) return;
     bool   fresh;
     mg_mat g = mg_grad(t, loss, &fresh);
-    if (g.data) t->backend->fill((mg_fill_args){ g, 1 });
+    if (g.data && weight)
+        t->backend->add((mg_add_args){ .y = g, .x = mg_mat_of(weight), .scale = 1 });
+    else if (g.data)
+        t->backend->fill((mg_fill_args){ g, 1 });
     unwind(t, 0);
 }
+
+void mg_backward(mg_tape *t, mg_tensor *loss) { mg_backward_weighted(t, loss, NULL); }
 
 /* ---- segments ---- */
 

@@ -43,6 +43,7 @@ typedef struct mg_tensor {
     bool             transient;  /* data is given back at the end of its segment and redone */
     struct mg_tensor *in_place_of; /* shares this tensor's memory */
     struct mg_tensor *instead; /* a weight: what an adapter puts in its place; NULL: nothing */
+    const struct mg_tensor *behind; /* parameters: lies right behind this one, which has as many columns; values and gradients both */
 } mg_tensor;
 
 static inline mg_mat mg_mat_of(const mg_tensor *x) {
@@ -76,6 +77,7 @@ static inline int64_t mg_batch_rows(const mg_batch *b) { return b->start[b->n_se
 
 typedef struct mg_tape mg_tape;
 typedef struct mg_node mg_node;
+typedef struct mg_repeats mg_repeats;
 
 /* backward adds to the gradients of its inputs; redo computes a transient result again. */
 typedef struct mg_op {
@@ -119,6 +121,8 @@ struct mg_tape {
     mg_batch          placed; /* on the device */
     mg_status         error;        /* sticky */
     const char       *error_text;
+    mg_repeats       *repeats;      /* recorded steps (autograd/repeat.h); NULL: none */
+    bool              no_repeats;   /* every kernel is asked for one by one, for profiles */
 };
 
 /* The weight that counts: an adapter's in place of the model's, unless adapters are off. */
@@ -169,6 +173,10 @@ void mg_grad_pass(mg_tape *t, mg_tensor *x, const mg_tensor *out);
 
 /* ---- for models and training ---- */
 void mg_backward(mg_tape *t, mg_tensor *loss); /* loss is 1 x 1 */
+/* The same for `weight` times the loss, a scalar where kernels read it. */
+void mg_backward_weighted(mg_tape *t, mg_tensor *loss, const mg_tensor *weight);
+/* A number of the program where kernels read it, until the step ends. */
+mg_tensor *mg_tape_number(mg_tape *t, float x);
 
 /* Run a block as one segment: a checkpoint boundary and an arena mark.  The policy is t->keep[layer]. */
 typedef mg_tensor *(*mg_block_fn)(mg_tape *t, const void *self, int layer, mg_tensor *x);

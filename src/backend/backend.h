@@ -219,6 +219,13 @@ typedef struct mg_device {
     void (*page_free)(void *p);
     void (*page_in)(void *to, const void *page, size_t bytes);
     void (*page_out)(void *page, const void *from, size_t bytes);
+    /* What is asked of the device between record and recorded is noted, not done; replay does it again and again, with the
+     * same arguments.  NULL: the device cannot.  recorded gives NULL where something asked for cannot be repeated as it stands
+     * (random numbers); nothing of it was done then either. */
+    void (*record)(void);
+    void *(*recorded)(void);
+    void (*replay)(void *graph);
+    void (*forget)(void *graph);
 } mg_device;
 extern const mg_device mg_device_host;
 
@@ -232,6 +239,7 @@ typedef struct mg_backend {
     const char *(*machine)(void);
     /* In batches of at most so many rows each row has the bits that it has alone; 0: that is not promised. */
     int64_t          steady_rows;
+    bool             joins_adapters; /* adapters of layers that read one input are faster as one product than one by one */
     /* Bytes of work memory: for linear and linear_dx alike; attention and, with `back`, attention_back;
      * logprob, and without `with_dh` logprob_back as well. */
     size_t (*linear_work)(int64_t n, mg_mat w); /* w.data is not read */

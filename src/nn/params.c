@@ -12,11 +12,13 @@ enum { STRIDE = 16 };
 int64_t mg_params_room(const mg_tensor *x) { return (x->rows * x->cols + STRIDE - 1) / STRIDE * STRIDE; }
 
 static bool append(mg_params *p, mg_tensor *x, bool owned) {
-    size_t cap = p->cap, cap_rules = p->cap;
-    if (!MG_GROW(p->owned, cap, p->n + 1) || !MG_GROW(p->rule, cap_rules, p->n + 1) || !MG_GROW(p->item, p->cap, p->n + 1))
+    size_t cap = p->cap, cap_rules = p->cap, cap_stacked = p->cap;
+    if (!MG_GROW(p->owned, cap, p->n + 1) || !MG_GROW(p->rule, cap_rules, p->n + 1) || !MG_GROW(p->stacked, cap_stacked, p->n + 1) ||
+        !MG_GROW(p->item, p->cap, p->n + 1))
         return false;
     p->rule[p->n] = (mg_param_rule){ 1, 1 };
     p->owned[p->n] = owned;
+    p->stacked[p->n] = false;
     p->item[p->n++] = x;
     p->count += mg_params_room(x);
     return true;
@@ -55,6 +57,25 @@ mg_tensor *mg_params_add_fixed(mg_params *p, const char *name, int64_t rows, int
     }
     free_tensor(x);
     return NULL;
+}
+
+void mg_params_stack(mg_params *p, mg_tensor *x) {
+    MG_ASSERT(!p->value);
+    if (!p->n || p->item[p->n - 1] != x) return;
+    size_t at = 0, behind = p->n - 1;
+    while (at < behind && p->stacked[at]) at++;
+    const mg_tensor *above = at ? p->item[at - 1] : NULL;
+    mg_param_rule    rule = p->rule[behind];
+    bool             owned = p->owned[behind];
+    memmove(p->item + at + 1, p->item + at, (behind - at) * sizeof *p->item);
+    memmove(p->rule + at + 1, p->rule + at, (behind - at) * sizeof *p->rule);
+    memmove(p->owned + at + 1, p->owned + at, (behind - at) * sizeof *p->owned);
+    memmove(p->stacked + at + 1, p->stacked + at, (behind - at) * sizeof *p->stacked);
+    p->item[at] = x;
+    p->rule[at] = rule;
+    p->owned[at] = owned;
+    p->stacked[at] = true;
+    if (above && above->cols == x->cols && mg_params_room(above) == above->rows * above->cols) x->behind = above;
 }
 
 bool mg_params_adopt(mg_params *p, mg_tensor *weight) {
@@ -194,6 +215,7 @@ void mg_params_free(mg_params *p) {
     free(p->item);
     free(p->owned);
     free(p->rule);
+    free(p->stacked);
     free(p->fixed);
     release(p);
     *p = (mg_params){ 0 };

@@ -15,6 +15,7 @@ typedef struct mg_params {
     mg_tensor    **item;  /* names as adapter files spell them, without a prefix */
     bool          *owned; /* made by mg_params_add, not adopted from a model */
     mg_param_rule *rule;  /* 1 and 1 unless mg_params_set_rule said otherwise */
+    bool          *stacked; /* asked for by mg_params_stack */
     size_t         n, cap;
     const mg_backend *backend;
     void       *value, *grad; /* [count] scalars of the backend, on its device */
@@ -34,6 +35,9 @@ typedef struct mg_params {
 
 /* A new trainable tensor, with memory after mg_params_seal; NULL: no memory.  `name` is copied. */
 mg_tensor *mg_params_add(mg_params *p, const char *name, int64_t rows, int64_t cols);
+/* Move x, just added, before all that is not stacked and right behind the tensor that was stacked last, so that neighbours
+ * of one width are one matrix for a product (mg_tensor.behind).  Nothing happens to constants. */
+void       mg_params_stack(mg_params *p, mg_tensor *x);
 /* A new constant of an adapter: like the above, but it never trains and its values are elements. */
 mg_tensor *mg_params_add_fixed(mg_params *p, const char *name, int64_t rows, int64_t cols);
 /* Take a weight of the model into the set (full fine-tuning): seal copies its values in as floats.

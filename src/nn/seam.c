@@ -32,6 +32,34 @@ static mg_tensor *linear_with(mg_tape *t, const mg_linear *l, mg_tensor *x, mg_t
 
 mg_tensor *mg_linear_apply(mg_tape *t, const mg_linear *l, mg_tensor *x) { return linear_with(t, l, x, NULL); }
 
+/* Those that have a hook have just one, of one kind that takes several layers at a time. */
+static bool all_together(mg_tape *t, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y) {
+    const mg_hook   *h[MG_LINEARS];
+    const mg_linear *hooked[MG_LINEARS];
+    mg_tensor       *part[MG_LINEARS];
+    int              at[MG_LINEARS], many = 0;
+    for (int i = 0; i < n; i++) {
+        const mg_hook *own = first_on(t, l[i]->hooks);
+        if (!own) continue;
+        if (first_on(t, own->next) || own->kind->before || !own->kind->apply_all || (many && own->kind != h[0]->kind)) return false;
+        h[many] = own;
+        hooked[many] = l[i];
+        at[many++] = i;
+    }
+    if (many < 2) return false;
+    for (int i = 0; i < n; i++) y[i] = mg_matmul(t, x, l[i]->w, l[i]->bias, NULL);
+    for (int k = 0; k < many; k++) part[k] = y[at[k]];
+    bool done = h[0]->kind->apply_all(t, h, hooked, many, x, part);
+    for (int k = 0; k < many; k++) y[at[k]] = done ? part[k] : h[k]->kind->apply(t, h[k], hooked[k], x, part[k]);
+    return true;
+}
+
+void mg_linears_apply(mg_tape *t, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y) {
+    MG_ASSERT(n <= MG_LINEARS);
+    if (n > 1 && all_together(t, l, n, x, y)) return;
+    for (int i = 0; i < n; i++) y[i] = linear_with(t, l[i], x, NULL);
+}
+
 mg_tensor *mg_linear_onto(mg_tape *t, const mg_net *net, const mg_linear *l, mg_tensor *a, mg_tensor *x, int layer,
                           mg_site site) {
     mg_hook *at_residual = first_on(t, net->residual_hooks[layer * MG_SITES + (int)site]);

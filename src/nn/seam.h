@@ -4,7 +4,7 @@
  * of model names exists.  Methods attach hooks; a model's forward pass only calls
  * the functions below and knows no method.
  *
- *   linear      mg_linear_apply      LoRA, IA3, DoRA, ...
+ *   linear      mg_linear_apply      LoRA, IA3, DoRA, ... (mg_linears_apply: several of one input)
  *   embedding   mg_embedding_apply   prompt tuning, new tokens
  *   attention   mg_attend            prefix tuning
  *   residual    mg_residual          bottleneck adapters
@@ -32,6 +32,9 @@ typedef struct mg_hook_kind {
     bool        additive; /* apply only adds to y: it commutes with a residual */
     mg_tensor *(*before)(mg_tape *t, const mg_hook *h, const mg_linear *l, mg_tensor *x);
     mg_tensor *(*apply)(mg_tape *t, const mg_hook *h, const mg_linear *l, mg_tensor *x, mg_tensor *y);
+    /* `apply` for n layers that read one x, hook h[i] at layer l[i] with result y[i], in fewer products; false: these cannot
+     * be done together, and nothing was done.  NULL: never. */
+    bool (*apply_all)(mg_tape *t, const mg_hook *const *h, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y);
     mg_tensor *(*embed)(mg_tape *t, const mg_hook *h, mg_tensor *y);
     mg_tensor *(*attend)(mg_tape *t, const mg_hook *h, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg_attention_kind kind,
                          int layer);
@@ -81,6 +84,11 @@ struct mg_net {
 mg_tensor *mg_linear_weight(const mg_tape *t, const mg_linear *l);
 /* y = x w^T + bias, then the hooks. */
 mg_tensor *mg_linear_apply(mg_tape *t, const mg_linear *l, mg_tensor *x);
+/* The same for n layers that read one x: y[i] is what layer l[i] makes of it. */
+enum { MG_LINEARS = 4 };
+void mg_linears_apply(mg_tape *t, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y);
+/* Arguments l and n of mg_linears_apply. */
+#define MG_LIST(...) (const mg_linear *[]){ __VA_ARGS__ }, (int)(sizeof((const mg_linear *[]){ __VA_ARGS__ }) / sizeof(void *))
 /* The last product of a branch, added to the stream: x + l(a), unless a hook stands at the residual. */
 mg_tensor *mg_linear_onto(mg_tape *t, const mg_net *net, const mg_linear *l, mg_tensor *a, mg_tensor *x, int layer,
                           mg_site site);

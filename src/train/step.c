@@ -1,6 +1,8 @@
 /* step.c -- packing and the two passes of a micro-batch. */
 #include "train/step.h"
 
+#include "autograd/repeat.h"
+
 #include <stdlib.h>
 
 mg_status mg_pack(mg_packed *p, const mg_sample *const *sample, int n, mg_error *err) {
@@ -33,16 +35,26 @@ void mg_packed_free(mg_packed *p) {
     *p = (mg_packed){ 0 };
 }
 
+typedef struct { const mg_model *m; mg_tensor *scale; } both_passes;
+static mg_tensor *run_passes(mg_tape *t, void *context) {
+    const both_passes *p = context;
+    mg_tensor         *sum = mg_sum(t, mg_model_logprobs(t, p->m, NULL), -1);
+    mg_backward_weighted(t, sum, p->scale);
+    return sum;
+}
+
 mg_status mg_step_train(mg_tape *t, const mg_model *m, const mg_batch *b, float scale, double *loss, mg_error *err) {
+    mg_tensor     sum;
+    mg_repeat_key key = { m, b->n_seq, mg_batch_rows(b), b->n_labels };
     mg_tape_reset(t);
     mg_tape_batch(t, b);
     t->off = false;
     t->training = true;
-    mg_tensor *sum = mg_sum(t, mg_model_logprobs(t, m, NULL), -scale);
-    mg_backward(t, sum);
+    both_passes passes = { m, mg_tape_number(t, scale) }; /* the scale differs from step to step */
+    mg_repeat(t, &key, run_passes, &passes, &sum);
     mg_status st = mg_tape_status(t, err);
     if (st || t->mem->dry) return st;
-    *loss = mg_tape_read(t, sum);
+    *loss = (double)scale * mg_tape_read(t, &sum);
     return t->mem->device->status(err);
 }
 

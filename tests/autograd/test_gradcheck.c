@@ -146,6 +146,31 @@ static mg_tensor *build_lora(mg_tape *t, problem *p) {
     return p->choice < 4 ? y : mg_add(t, y, mg_matmul(t, x, &p->leaf[4], NULL, NULL), 1);
 }
 
+/* Two or three layers of one x, their a as one; in odd choices nobody uses the result of the last. */
+static void draw_loras(problem *p) {
+    int in = random_size(&p->r, 9), rank = random_size(&p->r, 4), n = 2 + p->choice / 2;
+    leaf(p, p->rows, in, false);
+    leaf(p, n * rank, in, true);
+    for (int i = 0; i < n; i++) leaf(p, in, rank, true);
+}
+static mg_tensor *build_loras(mg_tape *t, problem *p) {
+    static mg_tensor part[MG_LORAS]; /* of the one gradient of a */
+    mg_tensor       *x = &p->leaf[0], *list[MG_LORAS], *sum = NULL;
+    int              n = 2 + p->choice / 2;
+    for (int i = 0; i < n; i++) {
+        part[i] = p->leaf[1];
+        part[i].rows = p->leaf[2].cols;
+        part[i].behind = i ? list[i - 1] : NULL;
+        list[i] = &part[i];
+    }
+    mg_tensor *u = mg_lora_down(t, x, list, n);
+    for (int i = 0; i < n - (p->choice & 1); i++) {
+        mg_tensor *y = mg_lora_up(t, copy(t, x), u, i, &p->leaf[2 + i], p->scale);
+        sum = sum ? mg_add(t, sum, y, 0.5f) : y;
+    }
+    return sum;
+}
+
 static void draw_add(problem *p) {
     int cols = random_size(&p->r, 9);
     leaf(p, p->rows, cols, false);
@@ -323,6 +348,7 @@ static const op_case cases[] = {
     { "embed", 1, draw_embed, build_embed },
     { "matmul", 6, draw_matmul, build_matmul },
     { "lora", 6, draw_lora, build_lora },
+    { "loras", 4, draw_loras, build_loras },
     { "add", 2, draw_add, build_add },
     { "rmsnorm", 5, draw_rmsnorm, build_rmsnorm },
     { "rope", 2, draw_rope, build_rope },
@@ -502,6 +528,7 @@ static void wrong_gradients_are_caught(void **state) {
     BAD("matmul", linear_dx, bad_linear_dx);
     BAD("matmul", column_sum, bad_column_sum);
     BAD("lora", gemm, bad_gemm);
+    BAD("loras", gemm, bad_gemm);
     BAD("lora", dropout, lazy_dropout);
     BAD("rmsnorm", rmsnorm_back, bad_rmsnorm_dx);
     BAD("rmsnorm", rmsnorm_back, bad_rmsnorm_dg);

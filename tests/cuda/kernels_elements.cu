@@ -562,6 +562,22 @@ static void try_adamw(trial *t) {
     if (s.loss_scale != want) TROUBLE(t, "loss scale %g instead of %g", s.loss_scale, want);
 }
 
+/* ---- products ---- */
+
+/* c += alpha op(a) op(b): the adapters', with a kernel of their own where it takes them, else the library's. */
+static void try_rank_add(trial *t) {
+    static const int ranks[] = { 1, 4, 8, 16, 24, 32, 48, 64, 72 };
+    t->mixture = false;
+    int          rows = rows_of(t), cols = cols_of(t), k = ranks[random_int(&t->r, 0, 8)];
+    bool         ta = coin(t), tb = coin(t);
+    twin         c = output(t, rows, cols, true, t->element, 1);
+    twin         a = input(t, ta ? k : rows, ta ? rows : k), b = input(t, tb ? cols : k, tb ? k : cols, 0.3);
+    mg_gemm_args ref = { c.ref, a.ref, b.ref, ta, tb, 0.7f, 1 }, got = { c.got, a.got, b.got, ta, tb, 0.7f, 1 };
+    RUN(t, mg_cuda_gemm(got));
+    mg_backend_ref32.gemm(ref);
+    compare(t, "c", c, 0.1);
+}
+
 /* ---- blocks that ggml made ---- */
 
 static void real_blocks(trial *t, const char *path) {
@@ -615,6 +631,7 @@ static const struct {
     { "rmsnorm_back", try_rmsnorm_back }, { "layernorm", try_layernorm }, { "layernorm_back", try_layernorm_back },
     { "decode", try_decode }, { "embed", try_embed }, { "embed_dw", try_embed_dw }, { "linear_few", try_linear_few }, { "logit_whole", try_logit_whole },
     { "logit_tiles", try_logit_tiles }, { "rows", try_rows }, { "adamw", try_adamw },
+    { "rank_add", try_rank_add },
 };
 
 int main(int argc, char **argv) {

@@ -74,7 +74,13 @@ static void read_samples(rig *r, const mg_safetensors *io) {
 static void open_rig(rig *r, const char *folder, const char *name) {
     memset(r, 0, sizeof *r);
     mg_model_options  o = { .positions = 128 };
+    static mg_backend joined; /* the CPU, with adapters of one input as one product */
     const mg_backend *backend = mg_backend_find(name);
+    if (!strcmp(name, "joined")) {
+        joined = mg_backend_cpu;
+        joined.joins_adapters = true;
+        backend = &joined;
+    }
     if (!backend) OK(mg_backend_open(&backend, name, "float32", &err)); /* a device */
     OK(mg_model_open(&r->m, folder, &o, &err));
     OK(mg_arena_open(&r->mem, backend->device, ARENA, false, &err));
@@ -417,6 +423,7 @@ static void adapters(void **state) {
                 adapter_case("llama2", names[i], backends[b], k);
                 adapter_case("gemma2", names[i], backends[b], k);
             }
+    for (size_t i = 0; i < 3; i++) adapter_case("llama2", names[i], "joined", MG_KEEP_LINEAR);
 }
 
 static void classifiers_and_encoders(void **state) {

@@ -5,7 +5,10 @@
  *
  * d is dropout; its mask is drawn again from (seed, step, layer, site) in the
  * backward pass.  In place, because neither the product below nor this operation
- * reads y again; dy passes through unchanged. */
+ * reads y again; dy passes through unchanged.
+ *
+ * Layers that read one x share its passes: u = [a_0; a_1; ..] x^T stands on its side, so that the part of each
+ * layer is whole rows of it, and du, da and dx are one product each for all of them. */
 #include "autograd/ops.h"
 
 static mg_mat work_mat(const mg_tape *t, void *data, int64_t rows, int64_t cols) {
@@ -80,5 +83,73 @@ mg_tensor *mg_lora(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg_tens
     n->f[0] = scale;
     n->f[1] = p;
     n->rng = rng;
+    return out;
+}
+
+/* ---- several layers that read one x ---- */
+
+static mg_mat stack(const mg_tensor *a, int n) { return (mg_mat){ a->data, n * a->rows, a->cols, a->format, a->side }; }
+
+static void down_back(mg_tape *t, mg_node *n) {
+    mg_tensor *x = n->in[0], *a = n->in[1];
+    mg_mat     du = mg_grad_of(n->out);
+    bool       accumulate;
+    mg_mat     da = mg_grad(t, a, &accumulate);
+    da.rows *= n->i[0];
+    if (da.data)
+        t->backend->gemm((mg_gemm_args){ .c = da, .a = du, .b = mg_mat_of(x), .alpha = 1, .beta = accumulate });
+    mg_mat dx = mg_grad(t, x, &accumulate);
+    if (dx.data)
+        t->backend->gemm((mg_gemm_args){ .c = dx, .a = du, .b = stack(a, (int)n->i[0]), .ta = true, .alpha = 1, .beta = accumulate });
+}
+
+static const mg_op op_down = { "lora_down", down_back, NULL };
+
+mg_tensor *mg_lora_down(mg_tape *t, mg_tensor *x, mg_tensor *const *a, int n) {
+    if (!x) return NULL;
+    MG_ASSERT(n >= 1 && n <= MG_LORAS && a[0]->cols == x->cols);
+    for (int i = 1; i < n; i++)
+        MG_ASSERT(a[i]->behind == a[i - 1] && a[i]->rows == a[0]->rows && a[i]->needs_grad == a[0]->needs_grad);
+    mg_tensor *u = mg_result(t, n * a[0]->rows, x->rows), *in[1 + MG_LORAS] = { x };
+    if (!u) return NULL;
+    t->backend->gemm((mg_gemm_args){ .c = mg_mat_of(u), .a = stack(a[0], n), .b = mg_mat_of(x), .tb = true, .alpha = 1 });
+    for (int i = 0; i < n; i++) in[1 + i] = a[i];
+    mg_record(t, &op_down, u, in, 1 + n)->i[0] = n;
+    return u;
+}
+
+static mg_mat rows_of(mg_mat u, int64_t first, int64_t rows) {
+    u.data = (uint8_t *)u.data + (size_t)(first * u.cols) * u.format->block_bytes;
+    u.rows = rows;
+    return u;
+}
+
+static void up_back(mg_tape *t, mg_node *n) {
+    mg_tensor *y = n->in[0], *u = n->in[1], *b = n->in[2];
+    float      scale = n->f[0];
+    int64_t    rank = b->cols, first = n->i[0] * rank;
+    mg_mat     dy = mg_grad_of(n->out), part = rows_of(mg_mat_of(u), first, rank);
+    bool       accumulate;
+    mg_mat     db = mg_grad(t, b, &accumulate);
+    if (db.data)
+        t->backend->gemm((mg_gemm_args){ .c = db, .a = dy, .ta = true, .b = part, .tb = true, .alpha = scale, .beta = accumulate });
+    mg_mat du = mg_grad(t, u, &accumulate);
+    if (du.data && !accumulate && u->rows > rank) t->backend->fill((mg_fill_args){ du, 0 }); /* layers whose result nobody used */
+    if (du.data)
+        t->backend->gemm((mg_gemm_args){ .c = rows_of(du, first, rank), .a = mg_mat_of(b), .ta = true, .b = dy, .tb = true, .alpha = scale });
+    mg_grad_pass(t, y, n->out);
+}
+
+static const mg_op op_up = { "lora_up", up_back, NULL };
+
+mg_tensor *mg_lora_up(mg_tape *t, mg_tensor *y, mg_tensor *u, int part, mg_tensor *b, float scale) {
+    if (!y || !u) return NULL;
+    MG_ASSERT(y->rows == u->cols && y->cols == b->rows && (part + 1) * b->cols <= u->rows && !y->transient);
+    t->backend->gemm((mg_gemm_args){ .c = mg_mat_of(y), .a = rows_of(mg_mat_of(u), part * b->cols, b->cols), .ta = true, .b = mg_mat_of(b),
+                                     .tb = true, .alpha = scale, .beta = 1 });
+    mg_tensor *out = mg_result_in_place(t, y);
+    mg_node   *n = MG_RECORD(t, &op_up, out, y, u, b);
+    n->f[0] = scale;
+    n->i[0] = part;
     return out;
 }

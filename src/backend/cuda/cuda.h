@@ -26,6 +26,9 @@ extern int mg_cuda_cc, mg_cuda_sms; /* compute capability x 10 (90), number of m
 
 /* Keeps the first error; later ones follow from it.  `what` is a literal. */
 void mg_cuda_check(cudaError_t e, const char *what);
+/* A step is being recorded.  Kernels whose host values change from step to step say so: their step is not replayed. */
+extern bool mg_cuda_recording;
+void mg_cuda_cannot_repeat(void);
 /* After a launch: configuration errors. */
 #define MG_CUDA_LAUNCHED(what) mg_cuda_check(cudaGetLastError(), what)
 

@@ -205,6 +205,7 @@ template <class V> struct dropout_op {
 };
 
 void mg_cuda_dropout(mg_dropout_args a) {
+    mg_cuda_cannot_repeat(); /* the stream of random numbers is the step's */
     MG_ASSERT_EQ(count(a.y), count(a.x));
     float keep = (float)(1.0 / (1.0 - (double)a.p));
     mg_with_views({ a.y, a.x }, true, [&](auto v, auto w) {

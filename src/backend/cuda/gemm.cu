@@ -9,6 +9,7 @@
  * takes many times longer than the decoding, and a fused one would be slower than both. */
 #include "backend/cuda/few.h"
 #include "backend/cuda/gemm.h"
+#include "backend/cuda/rank_add.h"
 
 #include <cublasLt.h>
 #include <string.h>
@@ -125,6 +126,7 @@ void mg_cuda_product(mg_mat c, mg_mat a, bool ta, mg_mat b, bool tb, float alpha
 
 void mg_cuda_gemm(mg_gemm_args a) {
     mg_mat none = {};
+    if (a.beta == 1 && mg_cuda_rank_add(a.c, a.a, a.ta, a.b, a.tb, a.alpha)) return;
     mg_cuda_product(a.c, a.a, a.ta, a.b, a.tb, a.alpha, a.beta, none, none);
 }
 

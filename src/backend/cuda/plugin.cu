@@ -44,6 +44,11 @@ void mg_bug(const char *file, int line, const char *format, ...) {
 
 /* ---- memory ---- */
 
+bool        mg_cuda_recording;
+static bool unrepeatable;
+
+void mg_cuda_cannot_repeat(void) { unrepeatable = true; }
+
 static void *device_alloc(size_t bytes) {
     void *p = NULL;
     if (cudaMalloc(&p, bytes ? bytes : ALIGN) == cudaSuccess) return p;
@@ -53,11 +58,19 @@ static void *device_alloc(size_t bytes) {
 
 static void device_free(void *p) { mg_cuda_check(cudaFree(p), "free"); }
 
+/* The program's memory is not what it will be at a replay. */
+static bool not_now(void) {
+    if (mg_cuda_recording) mg_cuda_cannot_repeat();
+    return mg_cuda_recording;
+}
+
 static void device_put(void *to, const void *from, size_t bytes) {
+    if (not_now()) return;
     mg_cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, mg_cuda_stream), "copy to the device");
 }
 
 static void device_get(void *to, const void *from, size_t bytes) {
+    if (not_now()) return;
     mg_cuda_check(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, mg_cuda_stream), "copy from the device");
     mg_cuda_check(cudaStreamSynchronize(mg_cuda_stream), "waiting for the device");
 }
@@ -122,11 +135,37 @@ static mg_status device_status(mg_error *err) {
                       cudaGetErrorString(first_error), first_what);
 }
 
+/* ---- steps as graphs ---- */
+
+static void device_record(void) {
+    /* relaxed: the library may set up kernels meanwhile */
+    mg_cuda_check(cudaStreamBeginCapture(mg_cuda_stream, cudaStreamCaptureModeRelaxed), "recording a step");
+    mg_cuda_recording = true;
+    unrepeatable = false;
+}
+
+static void *device_recorded(void) {
+    cudaGraph_t     graph = NULL;
+    cudaGraphExec_t exec = NULL;
+    mg_cuda_recording = false;
+    cudaError_t e = cudaStreamEndCapture(mg_cuda_stream, &graph);
+    if (e == cudaSuccess && !unrepeatable) e = cudaGraphInstantiate(&exec, graph, 0);
+    if (graph) cudaGraphDestroy(graph);
+    if (e == cudaSuccess) return exec;
+    cudaGetLastError(); /* the caller goes on without a graph */
+    return NULL;
+}
+
+static void device_replay(void *graph) { mg_cuda_check(cudaGraphLaunch((cudaGraphExec_t)graph, mg_cuda_stream), "replaying a step"); }
+
+static void device_forget(void *graph) { mg_cuda_check(cudaGraphExecDestroy((cudaGraphExec_t)graph), "a recorded step"); }
+
 static char      device_name[16], device_detail[160];
 static mg_device device = {
     device_name, device_detail, false,       device_alloc,     device_free,   device_put,
     device_get,  device_move,   device_zero, device_available, device_status, PROGRAM_BYTES,
     page_alloc,  page_free,   page_in,     page_out,
+    device_record, device_recorded, device_replay, device_forget,
 };
 
 /* ---- kernel tables ---- */
@@ -154,6 +193,7 @@ static void fill_shared(mg_backend *b) {
     b->device = &device;
     b->machine = machine;
     b->steady_rows = 0; /* the library picks a product by its rows */
+    b->joins_adapters = true;
     b->attention_work = mg_cuda_attention_work;
 #define KERNEL(x) b->x = mg_cuda_##x;
 #include "backend/kernels.def"

@@ -13,8 +13,9 @@ static mg_tensor *block(mg_tape *t, const void *model, int layer, mg_tensor *x) 
     const mg_layer *l = &m->layer[layer];
     const float     eps = (float)m->c.eps;
 
-    mg_tensor *q = mg_linear_apply(t, &l->q, x), *k = mg_linear_apply(t, &l->k, x), *v = mg_linear_apply(t, &l->v, x);
-    mg_tensor *a = mg_attend(t, &m->net, q, k, v, l->attention, layer);
+    mg_tensor *y[3];
+    mg_linears_apply(t, MG_LIST(&l->q, &l->k, &l->v), x, y);
+    mg_tensor *a = mg_attend(t, &m->net, y[0], y[1], y[2], l->attention, layer);
     x = mg_linear_onto(t, &m->net, &l->o, a, x, layer, MG_SITE_ATTENTION);
     x = mg_layernorm(t, x, l->attn_norm.g, l->attn_norm.b, eps, false);
 

@@ -18,15 +18,16 @@ mg_tensor *mg_llama_block(mg_tape *t, const void *model, int layer, mg_tensor *x
     const mg_rope_table *rope = mg_rope_of(t, m, l);
 
     mg_tensor *n = mg_rmsnorm(t, x, l->attn_norm.g, NULL, eps);
-    mg_tensor *q = mg_rope(t, mg_head_norm(t, mg_linear_apply(t, &l->q, n), l->q_norm, eps), rope, hd);
-    mg_tensor *k = mg_rope(t, mg_head_norm(t, mg_linear_apply(t, &l->k, n), l->k_norm, eps), rope, hd);
-    mg_tensor *v = mg_linear_apply(t, &l->v, n);
-    mg_tensor *a = mg_attend(t, &m->net, q, k, v, l->attention, layer);
+    mg_tensor *y[3], *g[2];
+    mg_linears_apply(t, MG_LIST(&l->q, &l->k, &l->v), n, y);
+    mg_tensor *q = mg_rope(t, mg_head_norm(t, y[0], l->q_norm, eps), rope, hd);
+    mg_tensor *k = mg_rope(t, mg_head_norm(t, y[1], l->k_norm, eps), rope, hd);
+    mg_tensor *a = mg_attend(t, &m->net, q, k, y[2], l->attention, layer);
     x = mg_linear_onto(t, &m->net, &l->o, a, x, layer, MG_SITE_ATTENTION);
 
     n = mg_rmsnorm(t, x, l->ffn_norm.g, NULL, eps);
-    mg_tensor *gate = mg_linear_apply(t, &l->gate, n), *up = mg_linear_apply(t, &l->up, n);
-    return mg_linear_onto(t, &m->net, &l->down, mg_glu(t, gate, up, m->activation), x, layer, MG_SITE_FFN);
+    mg_linears_apply(t, MG_LIST(&l->gate, &l->up), n, g);
+    return mg_linear_onto(t, &m->net, &l->down, mg_glu(t, g[0], g[1], m->activation), x, layer, MG_SITE_FFN);
 }
 
 const mg_weight_row mg_llama_ends[] = {
