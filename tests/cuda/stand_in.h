@@ -11,6 +11,8 @@
 cudaStream_t     mg_cuda_stream;
 const mg_format *mg_cuda_f32 = &mg_format_f32, *mg_cuda_bf16 = &mg_format_bf16, *mg_cuda_f16 = &mg_format_f16;
 int              mg_cuda_cc, mg_cuda_sms;
+bool             mg_cuda_recording;
+void             mg_cuda_cannot_repeat(void) {}
 
 void mg_cuda_check(cudaError_t e, const char *what) {
     if (e == cudaSuccess) return;

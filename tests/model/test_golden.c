@@ -456,7 +456,13 @@ static void wrong_adapters_are_refused(void **state) {
     close_rig(&r);
 }
 
+/* MIGAKI_TEST_DEVICE=cuda: on that device, in fp32, and nowhere else. */
 int main(void) {
+    const char *device = getenv("MIGAKI_TEST_DEVICE");
+    if (device) {
+        backends[0] = device;
+        n_backends = 1;
+    }
     const struct CMUnitTest tests[] = { cmocka_unit_test(architectures), cmocka_unit_test(adapters), cmocka_unit_test(classifiers_and_encoders),
                                         cmocka_unit_test(wrong_adapters_are_refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);

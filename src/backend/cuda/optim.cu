@@ -190,6 +190,7 @@ static __global__ void __launch_bounds__(THREADS) noise(mg_noise_args a, mixed y
 }
 
 void mg_cuda_noise(mg_noise_args a) {
+    mg_cuda_cannot_repeat(); /* as in dropout */
     int64_t n = a.y.rows * a.y.cols;
     if (!n) return;
     noise<<<mg_blocks(n, THREADS), THREADS, 0, mg_cuda_stream>>>(a, mixed::of(a.y), n);
