@@ -1,7 +1,11 @@
 /* mecab.c -- a thin wrapper around libmecab's model, tagger and lattice.
  *
  * The lattice interface is used instead of text output, because it says where a word stands: surfaces point into the
- * text that was given.  A lattice holds the text's pointer only during one call. */
+ * text that was given.  A lattice holds the text's pointer only during one call.
+ *
+ * MeCab's costs are ints that overflow after some 100,000 words, and a run of one kind of letters takes it quadratic
+ * time.  So a long text goes through it in windows that overlap: the best paths of two windows meet again a few words
+ * behind the place where the later one began, and what lies near an end that is none of the text is not believed. */
 #include "text/mecab.h"
 
 #include <mecab.h>
@@ -102,9 +106,8 @@ const char *mg_mecab_signature(const mg_mecab *m) { return m->signature; }
 
 size_t mg_mecab_words(const mg_mecab *m) { return m->words; }
 
-mg_status mg_mecab_split(mg_mecab *m, const char *text, size_t n, mg_spans *out, mg_error *err) {
-    size_t before = out->n;
-    if (!n) return MG_OK;
+/* The words of a text that MeCab takes at once; `at`: where it stands in the caller's. */
+static mg_status split_whole(mg_mecab *m, const char *text, size_t n, size_t at, mg_spans *out, mg_error *err) {
     mecab_lattice_set_sentence2(m->lattice, text, n);
     if (!mecab_parse_lattice(m->tagger, m->lattice))
         return mg_fail(err, MG_LIBRARY, "MeCab cannot split a text of %zu bytes: %.300s", n,
@@ -113,12 +116,81 @@ mg_status mg_mecab_split(mg_mecab *m, const char *text, size_t n, mg_spans *out,
     const char         *base = mecab_lattice_get_sentence(m->lattice);
     for (const mecab_node_t *w = bos->next; w && w->next; w = w->next) {
         if (!MG_GROW(out->span, out->cap, out->n + 1)) {
-            out->n = before;
             mecab_lattice_clear(m->lattice);
             return mg_fail(err, MG_NOMEM, "not enough memory for the words of a text of %zu bytes", n);
         }
-        out->span[out->n++] = (mg_place){ .at = (size_t)(w->surface - base), .len = w->length };
+        out->span[out->n++] = (mg_place){ .at = at + (size_t)(w->surface - base), .len = w->length };
     }
     mecab_lattice_clear(m->lattice);
     return MG_OK;
+}
+
+enum {
+    WHOLE = 32 << 10,  /* bytes up to which MeCab sees the text as it is */
+    WINDOW = 1 << 10,
+    MARGIN = 192,      /* of a window's end that is not believed */
+    LOOK_BACK = 16,    /* words before the first new one with which a window begins */
+};
+
+static size_t end_of(const mg_place *w) { return w->at + w->len; }
+
+/* The first character that begins at or before `at`, which is no middle of one. */
+static size_t character_at(const char *text, size_t at) {
+    for (int i = 0; i < 3 && at && ((unsigned char)text[at] & 0xc0) == 0x80; i++) at--;
+    return at;
+}
+
+/* Move the words of `seen` that begin at `done` or later, and end before `limit`, to `out`; at least one.  Without a
+ * place where a word of `seen` ends at `done` the two windows disagree: false, nothing is moved. */
+static bool take_over(mg_spans *out, const mg_spans *seen, size_t done, size_t limit, mg_error *err, mg_status *st) {
+    size_t i = 0, from;
+    while (i < seen->n && seen->span[i].at < done) i++;
+    if (i && end_of(&seen->span[i - 1]) > done) return false;
+    for (from = i; i < seen->n && (i == from || end_of(&seen->span[i]) <= limit); i++) {
+        if (!MG_GROW(out->span, out->cap, out->n + 1)) {
+            *st = mg_fail(err, MG_NOMEM, "not enough memory for the words of a long text");
+            return true;
+        }
+        out->span[out->n++] = seen->span[i];
+    }
+    return true;
+}
+
+/* Where a window begins whose first new word is behind `done`: some words before, at most half a window. */
+static size_t looking_back(const mg_spans *out, size_t first, size_t done) {
+    size_t begin = done;
+    for (size_t k = 1; k <= LOOK_BACK && out->n - first >= k; k++) {
+        size_t at = out->span[out->n - k].at;
+        if (done - at > WINDOW / 2) break;
+        begin = at;
+    }
+    return begin;
+}
+
+static mg_status split_long(mg_mecab *m, const char *text, size_t n, mg_spans *out, mg_error *err) {
+    mg_spans  seen = { 0 };
+    size_t    first = out->n, done = 0, begin = 0; /* words up to `done` stand in out */
+    mg_status st = MG_OK;
+    while (!st && begin < n) {
+        size_t end = n - begin > WINDOW ? character_at(text, begin + WINDOW) : n, had = out->n;
+        seen.n = 0;
+        st = split_whole(m, text + begin, end - begin, begin, &seen, err);
+        if (!st && !take_over(out, &seen, done, end < n ? end - MARGIN : n, err, &st)) {
+            begin = done; /* words were cut otherwise: from here on as from the start of a text */
+            continue;
+        }
+        if (end == n) break;
+        done = out->n > had ? end_of(&out->span[out->n - 1]) : end; /* else nothing but white space */
+        begin = looking_back(out, first, done);
+    }
+    mg_spans_free(&seen);
+    return st;
+}
+
+mg_status mg_mecab_split(mg_mecab *m, const char *text, size_t n, mg_spans *out, mg_error *err) {
+    size_t before = out->n;
+    if (!n) return MG_OK;
+    mg_status st = n <= WHOLE ? split_whole(m, text, n, 0, out, err) : split_long(m, text, n, out, err);
+    if (st) out->n = before;
+    return st;
 }

@@ -135,11 +135,79 @@ static void a_missing_or_broken_dictionary_is_named(void **state) {
     remove_temp_folder(folder);
 }
 
+/* The words up to `most` bytes of two splits of texts that begin alike. */
+static void same_words(const mg_spans *a, const mg_spans *b, size_t most) {
+    for (size_t i = 0; i < a->n && a->span[i].at + a->span[i].len <= most; i++)
+        if (i >= b->n || a->span[i].at != b->span[i].at || a->span[i].len != b->span[i].len)
+            fail_msg("word %zu at byte %zu is cut otherwise in the long text", i, a->span[i].at);
+}
+
+enum { WHOLE = 32 << 10, LOOKED_AT = 30 << 10 };
+
+/* A text beyond 32 KB goes through MeCab in windows: the words are those of its beginning alone, which does not. */
+static void long_texts_are_cut_as_short_ones(void **state) {
+    (void)state;
+    static const char *const books[] = { "data/aozora/kokoro.txt", "data/aozora/gingatetsudou.txt", "data/aozora/bottyan.txt" };
+    mg_mecab *m = NULL;
+    mg_error  err = { 0 };
+    size_t    compared = 0;
+    assert_ok(mg_mecab_open(&m, NULL, &err), err);
+    for (size_t k = 0; k < 3; k++) {
+        mg_buf book = { 0 };
+        assert_ok(mg_read_file(&book, ref_path(books[k]), 1 << 24, &err), err);
+        for (size_t at = 0; at + 2 * WHOLE <= book.len; at += 20000) {
+            mg_spans a = { 0 }, b = { 0 };
+            while (((unsigned char)book.data[at] & 0xc0) == 0x80) at++;
+            assert_ok(mg_mecab_split(m, book.data + at, WHOLE, &a, &err), err);
+            assert_ok(mg_mecab_split(m, book.data + at, 2 * WHOLE, &b, &err), err);
+            same_words(&a, &b, LOOKED_AT);
+            compared += a.n;
+            mg_spans_free(&a);
+            mg_spans_free(&b);
+        }
+        mg_buf_free(&book);
+    }
+    assert_true(compared > 100000);
+    mg_mecab_close(m);
+}
+
+/* Nothing is lost and nothing comes twice, whatever stands in a megabyte: one letter, spaces with words far apart, bytes
+ * that are no UTF-8. */
+static void a_megabyte_of_anything(void **state) {
+    (void)state;
+    enum { N = 1000000 };
+    mg_mecab *m = NULL;
+    mg_error  err = { 0 };
+    char     *text = malloc(N);
+    assert_non_null(text);
+    assert_ok(mg_mecab_open(&m, NULL, &err), err);
+    for (int kind = 0; kind < 4; kind++) {
+        mg_spans s = { 0 };
+        for (size_t i = 0; i < N; i++)
+            text[i] = (char)(kind == 0 ? 'a' : kind == 1 ? (i % 700 < 2 ? 'a' : ' ') : kind == 2 ? (i % 5000 ? ' ' : 'a') : 0x80 | i % 61);
+        assert_ok(mg_mecab_split(m, text, N, &s, &err), err);
+        size_t covered = 0, end = 0;
+        for (size_t i = 0; i < s.n; i++) {
+            assert_true(s.span[i].at >= end);
+            end = s.span[i].at + s.span[i].len;
+            covered += s.span[i].len;
+        }
+        assert_true(end <= N);
+        if (kind == 0) assert_int_equal(covered, N);
+        if (kind == 1) assert_int_equal(covered, 2858);
+        if (kind == 2) assert_int_equal(covered, 200);
+        mg_spans_free(&s);
+    }
+    free(text);
+    mg_mecab_close(m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_reference_line_with_debians_words),
         cmocka_unit_test(our_dictionary_is_sacrebleus),
         cmocka_unit_test(spans_point_into_the_text),
+        cmocka_unit_test(long_texts_are_cut_as_short_ones), cmocka_unit_test(a_megabyte_of_anything),
         cmocka_unit_test(a_missing_or_broken_dictionary_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
