@@ -259,6 +259,7 @@ static void on_step(void *context, const mg_sft_step *x) {
 static void on_warn(void *context, const char *text) {
     sweep *w = context;
     mg_buf b = { 0 };
+    if (w->s.o->search == MG_SEARCH_LR_RANGE) return; /* it goes on until the loss jumps */
     mg_buf_printf(&b, "%s: %s", w->headline, text);
     if (!b.failed) mg_terminal_warn(&w->terminal, b.data);
     mg_buf_free(&b);
@@ -358,6 +359,8 @@ static void say_trial(sweep *w, size_t trial) {
 
 /* ---- the whole ---- */
 
+static const char DEFAULT_RANGE[] = "learning_rate=1e-7..1e-1";
+
 static mg_status make_axes(sweep *w, mg_error *err) {
     mg_sweep               *s = &w->s;
     const mg_sweep_options *o = s->o;
@@ -377,7 +380,7 @@ static mg_status make_axes(sweep *w, mg_error *err) {
         if (!st) s->axes = 1, st = mg_sweep_axis_parse(&s->axis[1], repeats, err);
         if (!st) s->axes = 2;
     } else if (o->search == MG_SEARCH_LR_RANGE) {
-        if (!s->axes) st = mg_sweep_axis_parse(&s->axis[0], "learning_rate=1e-7..1e-1", err), s->axes = !st;
+        if (!s->axes) st = mg_sweep_axis_parse(&s->axis[0], DEFAULT_RANGE, err), s->axes = !st;
         if (!st && (s->axes != 1 || strcmp(s->axis[0].name, "learning_rate") || !s->axis[0].logarithmic))
             st = mg_fail(err, MG_CONFIG, "a range test varies the learning rate alone, as in: --vary learning_rate=1e-7..1e-1");
     } else if (!s->axes)
@@ -393,8 +396,8 @@ static mg_status make_plan(sweep *w, mg_error *err) {
     bool draws = o->search == MG_SEARCH_RANDOM || (o->search == MG_SEARCH_HALVING && any_range);
     mg_status st;
     if (o->search == MG_SEARCH_LR_RANGE) {
-        s->axis[0].n = 1; /* one run goes through the whole range */
-        st = mg_sweep_grid(&s->plan, s->axis, 1, err);
+        mg_sweep_axis once = { .value = (char *[]){ strchr(o->vary.n ? o->vary.item[0] : DEFAULT_RANGE, '=') + 1 }, .n = 1 };
+        st = mg_sweep_grid(&s->plan, &once, 1, err); /* one run goes through the whole range */
     } else
         st = draws ? mg_sweep_draw(&s->plan, s->axis, s->axes, (size_t)o->trials, (uint64_t)o->sft.seed, err)
                    : mg_sweep_grid(&s->plan, s->axis, s->axes, err);

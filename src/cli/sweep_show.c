@@ -229,7 +229,7 @@ static void plot_range(mg_buf *b, const reading *r, bool *failed) {
         ends[1] = fmax(ends[1], r->range.smooth[i]);
     }
     mg_plot_series series[] = { { gettext("loss"), x.x, x.y, x.n }, { gettext("smoothed"), x.x, r->range.smooth, x.n }, { gettext("proposed"), mark, ends, 2 } };
-    mg_plot        p = { .title = gettext("loss over learning rate"), .x_label = "log10 learning_rate", .series = series, .n = 3 };
+    mg_plot        p = { .title = gettext("loss"), .x_label = "log10 learning_rate", .series = series, .n = 3 };
     if (!*failed) mg_plot_svg(b, &p);
     curve_free(&x);
 }

@@ -71,7 +71,7 @@ mg_forecast mg_power_law_forecast(const mg_power_law *f, const double *n, size_t
 typedef struct mg_rate_range {
     double *smooth;         /* [n] caller's: exponential mean of the losses, corrected for its start */
     double  steepest, least; /* learning rates: fastest fall of the smoothed loss, its minimum */
-    double  proposed;       /* the smaller of `steepest` and a tenth of `least` */
+    double  proposed;       /* half-way between the two, in the logarithm */
     size_t  end;            /* points before the loss left four times its best */
 } mg_rate_range;
 /* Learning rates rise geometrically.  false: fewer than ten points, or no fall at all. */

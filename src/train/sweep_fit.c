@@ -132,7 +132,7 @@ bool mg_rate_range_read(mg_rate_range *out, const double *rate, const double *lo
         r.steepest = rate[i];
     }
     if (!(slope < 0)) return false;
-    r.proposed = fmin(r.steepest, r.least / 10);
+    r.proposed = sqrt(r.steepest * r.least);
     *out = r;
     return true;
 }
