@@ -1,7 +1,8 @@
 /* mecab.c -- a thin wrapper around libmecab's model, tagger and lattice.
  *
  * The lattice interface is used instead of text output, because it says where a word stands: surfaces point into the
- * text that was given.  A lattice holds the text's pointer only during one call.
+ * text that was given.  MeCab gets a copy with a zero behind it: behind white space at a text's end it asks for the
+ * length of what follows, as of a C string.
  *
  * MeCab's costs are ints that overflow after some 100,000 words, and a run of one kind of letters takes it quadratic
  * time.  So a long text goes through it in windows that overlap: the best paths of two windows meet again a few words
@@ -19,6 +20,7 @@ struct mg_mecab {
     mecab_model_t   *model;
     mecab_t         *tagger;
     mecab_lattice_t *lattice;
+    mg_buf           text; /* of the call */
     char             signature[64];
     size_t           words;
 };
@@ -58,6 +60,7 @@ void mg_mecab_close(mg_mecab *m) {
     if (m->lattice) mecab_lattice_destroy(m->lattice);
     if (m->tagger) mecab_destroy(m->tagger);
     if (m->model) mecab_model_destroy(m->model);
+    mg_buf_free(&m->text);
     free(m);
 }
 
@@ -108,7 +111,14 @@ size_t mg_mecab_words(const mg_mecab *m) { return m->words; }
 
 /* The words of a text that MeCab takes at once; `at`: where it stands in the caller's. */
 static mg_status split_whole(mg_mecab *m, const char *text, size_t n, size_t at, mg_spans *out, mg_error *err) {
-    mecab_lattice_set_sentence2(m->lattice, text, n);
+    m->text.len = 0;
+    mg_buf_add(&m->text, text, n);
+    mg_buf_char(&m->text, 0);
+    if (m->text.failed) {
+        mg_buf_free(&m->text);
+        return mg_fail(err, MG_NOMEM, "not enough memory for the words of a text of %zu bytes", n);
+    }
+    mecab_lattice_set_sentence2(m->lattice, m->text.data, n);
     if (!mecab_parse_lattice(m->tagger, m->lattice))
         return mg_fail(err, MG_LIBRARY, "MeCab cannot split a text of %zu bytes: %.300s", n,
                        mecab_lattice_strerror(m->lattice));

@@ -110,6 +110,14 @@ static void spans_point_into_the_text(void **state) {
         assert_int_equal(s.span[i].len, strlen(want[i]));
         assert_memory_equal(text + s.span[i].at, want[i], s.span[i].len);
     }
+    /* nothing is read behind the end, not even behind white space */
+    char *heap = malloc(7);
+    assert_non_null(heap);
+    memcpy(heap, "abc \t \n", 7);
+    s.n = 0;
+    assert_ok(mg_mecab_split(m, heap, 7, &s, &err), err);
+    assert_int_equal(s.n, 1);
+    free(heap);
     /* bytes that are no UTF-8, and a text that is not terminated */
     static const char odd[] = { (char)0xff, (char)0xe3, (char)0x81, 'a', 0, (char)0xc3 };
     s.n = 0;
