@@ -8,6 +8,7 @@
 #include "base/interrupt.h"
 #include "base/json.h"
 #include "base/width.h"
+#include "cli/sft_judge.h"
 #include "cli/terminal.h"
 
 #include <libintl.h>
@@ -137,22 +138,31 @@ static void on_step(void *context, const mg_sft_step *x) {
         return;
     }
     mg_progress p = { .step = x->step, .steps = x->total, .epoch = x->epoch, .loss = x->loss, .has_eval = isfinite(s->eval_loss),
-                      .eval_loss = s->eval_loss, .learning_rate = x->learning_rate, .grad_norm = x->grad_norm,
+                      .eval_loss = s->eval_loss, .has_gap = isfinite(x->eval_gap), .eval_gap = x->eval_gap, .learning_rate = x->learning_rate, .grad_norm = x->grad_norm,
                       .tokens_per_second = x->tokens_per_second, .eta_s = x->seconds_left,
                       .log = x->step == 1 || x->step == x->total || x->step % s->o->logging_steps == 0 };
     mg_terminal_progress(&s->terminal, &p);
 }
 
-static void on_evaluated(void *context, int64_t step, double loss, double accuracy) {
-    show *s = context;
-    s->eval_loss = loss;
-    if (!s->cli->global.json) return;
+/* Every score of an evaluation: keys as in trainer_log.jsonl, in the terminal without "eval_". */
+static void on_scored(void *context, int64_t step, const mg_metric *m, size_t n) {
+    show  *s = context;
     mg_buf b = { 0 };
-    mg_buf_printf(&b, "{\"event\": \"evaluation\", \"step\": %lld", (long long)step);
-    json_number(&b, "eval_loss", loss);
-    json_number(&b, "eval_accuracy", accuracy);
-    mg_buf_char(&b, '}');
-    print_json(&b);
+    s->eval_loss = m[0].value;
+    if (s->cli->global.json)
+        mg_buf_printf(&b, "{\"event\": \"evaluation\", \"step\": %lld", (long long)step);
+    else
+        mg_buf_printf(&b, gettext("Eval     step %lld"), (long long)step);
+    for (size_t i = 0; i < n; i++)
+        if (s->cli->global.json)
+            json_number(&b, m[i].name, m[i].value);
+        else
+            mg_buf_printf(&b, " · %s %.4g", strncmp(m[i].name, "eval_", 5) ? m[i].name : m[i].name + 5, m[i].value);
+    if (s->cli->global.json) {
+        mg_buf_char(&b, '}');
+        print_json(&b);
+    } else
+        say(s, &b);
     mg_buf_free(&b);
 }
 
@@ -237,7 +247,7 @@ static void result_text(show *s, const mg_sft_result *r) {
 }
 
 static mg_sft_listener listener_of(show *s) {
-    return (mg_sft_listener){ .context = s, .facts = on_facts, .step = on_step, .evaluated = on_evaluated, .sampled = on_sampled,
+    return (mg_sft_listener){ .context = s, .facts = on_facts, .step = on_step, .scored = on_scored, .sampled = on_sampled, .judge = &mg_sft_judge,
                               .warn = on_warn, .stop = &stop_requested };
 }
 

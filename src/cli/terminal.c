@@ -87,9 +87,11 @@ static void print_field(mg_buf *b, int i, const mg_progress *p) {
         if (p->has_eval) {
             mg_buf_printf(b, " (%s ", gettext("eval"));
             if (isfinite(p->eval_loss))
-                mg_buf_printf(b, "%.3f)", p->eval_loss);
+                mg_buf_printf(b, "%.3f", p->eval_loss);
             else
-                mg_buf_str(b, "NaN)");
+                mg_buf_str(b, "NaN");
+            if (p->has_gap) mg_buf_printf(b, " %+.2f", p->eval_gap);
+            mg_buf_char(b, ')');
         }
     } else if (i == 1) {
         mg_buf_printf(b, "  %s ", gettext("left"));
@@ -146,6 +148,7 @@ static void print_pairs(mg_buf *b, const mg_progress *p, bool json) {
     add_pair(b, "epoch", p->epoch, json);
     add_pair(b, "loss", p->loss, json);
     if (p->has_eval) add_pair(b, "eval_loss", p->eval_loss, json);
+    if (p->has_gap) add_pair(b, "eval_gap", p->eval_gap, json);
     add_pair(b, "learning_rate", p->learning_rate, json);
     add_pair(b, "grad_norm", p->grad_norm, json);
     add_pair(b, "tokens_per_second", p->tokens_per_second, json);

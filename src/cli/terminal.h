@@ -37,6 +37,8 @@ typedef struct mg_progress {
     double  loss;              /* may be NaN, and then says so */
     bool    has_eval;
     double  eval_loss;
+    bool    has_gap;
+    double  eval_gap;          /* validation loss less training loss: it grows when the model learns by heart */
     double  learning_rate, grad_norm, tokens_per_second;
     double  eta_s;             /* negative: not known */
     bool    log;               /* a logging step: lines and JSON are printed for these only */

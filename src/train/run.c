@@ -453,7 +453,7 @@ static void forget_samples(const mg_run *r, int64_t step) {
     DIR  *d = folder ? opendir(folder) : NULL;
     for (struct dirent *e; d && (e = readdir(d));) {
         long long n;
-        if (sscanf(e->d_name, "step-%lld.jsonl", &n) == 1 && n > step) unlinkat(dirfd(d), e->d_name, 0);
+        if ((sscanf(e->d_name, "step-%lld.jsonl", &n) == 1 || sscanf(e->d_name, "eval-%lld.jsonl", &n) == 1) && n > step) unlinkat(dirfd(d), e->d_name, 0);
     }
     if (d) closedir(d);
     free(folder);

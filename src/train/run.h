@@ -64,6 +64,7 @@ typedef struct mg_run_sample {
     const char *prompt, *answer; /* UTF-8; invalid bytes are replaced */
 } mg_run_sample;
 #define MG_RUN_SAMPLES_NAME "samples/step-%06lld.jsonl"
+#define MG_RUN_ANSWERS_NAME "samples/eval-%06lld.jsonl" /* the validation questions */
 mg_status mg_run_samples(mg_run *r, int64_t step, const mg_run_sample *s, size_t n, mg_error *err);
 
 /* trainer_state.json, transformers' keys with the log as log_history; and the state in the database.

@@ -12,7 +12,6 @@
 
 #include <libintl.h>
 #include <math.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -25,36 +24,7 @@ static double now(void) {
 
 static bool stopped(const mg_trainer *r) { return r->listener->stop && *r->listener->stop; }
 
-__attribute__((format(printf, 2, 3))) static void warn(mg_trainer *r, const char *format, ...) {
-    char    text[1200];
-    va_list args;
-    if (!r->listener->warn) return;
-    va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
-    va_end(args);
-    r->listener->warn(r->listener->context, text);
-}
-
 /* ---- evaluation ---- */
-
-/* Is the newest evaluation the best?  Counts those that are not. */
-static void judge(mg_trainer *r) {
-    r->info.evaluated_step = r->info.step;
-    bool   accuracy = strstr(r->o->metric_for_best_model, "accuracy");
-    double value = accuracy ? -r->eval_accuracy : r->eval_loss, best = accuracy ? -r->info.best_metric : r->info.best_metric;
-    if (!isfinite(value)) {
-        r->info.evals_without_improvement++;
-        return;
-    }
-    if (!r->info.has_best || value < best) {
-        bool enough = !r->info.has_best || best - value > r->o->early_stopping_threshold;
-        r->info.has_best = true;
-        r->info.best_metric = accuracy ? -value : value;
-        r->info.best_step = r->info.step;
-        r->info.evals_without_improvement = enough ? 0 : r->info.evals_without_improvement + 1;
-    } else
-        r->info.evals_without_improvement++;
-}
 
 /* All of it or, when the user stops it, nothing: then it is caught up with on resume. */
 static mg_status evaluate(mg_trainer *r, mg_error *err) {
@@ -74,11 +44,15 @@ static mg_status evaluate(mg_trainer *r, mg_error *err) {
     if (st || stopped(r) || !labels) return st;
     r->eval_loss = nll / (double)labels;
     r->eval_accuracy = (double)right / (double)labels;
+    r->scores.n = 0;
+    mg_trainer_watch_losses(r);
+    if (r->exam.asked.n) st = mg_trainer_examine(r, err);
+    if (st || stopped(r)) return st;
+    mg_error ignored;
+    if (mg_run_log(r->run, r->info.step, r->info.epoch, r->scores.metric, r->scores.n, &ignored)) mg_trainer_warn(r, "%s", ignored.text);
     if (isnan(r->first_eval_loss)) r->first_eval_loss = r->eval_loss;
-    mg_metric m[] = { { "eval_loss", r->eval_loss }, { "eval_accuracy", r->eval_accuracy } };
-    mg_error  ignored;
-    if (mg_run_log(r->run, r->info.step, r->info.epoch, m, 2, &ignored)) warn(r, "%s", ignored.text);
-    if (r->info.step) judge(r); /* the untrained model is no candidate */
+    if (r->info.step) mg_trainer_judge(r); /* the untrained model is no candidate */
+    if (r->listener->scored) r->listener->scored(r->listener->context, r->info.step, r->scores.metric, r->scores.n);
     if (r->listener->evaluated) r->listener->evaluated(r->listener->context, r->info.step, r->eval_loss, r->eval_accuracy);
     return MG_OK;
 }
@@ -147,7 +121,7 @@ static mg_status one_step(mg_trainer *r, mg_sft_step *s, mg_error *err) {
         char lines[256];
         name_samples(r, e, begin, end, lines, sizeof lines);
         r->skipped_updates++;
-        warn(r, gettext("step %lld: loss or gradient is not finite; the update is left out (lines %s of the training data)"),
+        mg_trainer_warn(r, gettext("step %lld: loss or gradient is not finite; the update is left out (lines %s of the training data)"),
              (long long)r->info.step + 1, lines);
     }
     r->info.step++;
@@ -168,10 +142,20 @@ static void watch_for_spike(mg_trainer *r, const mg_sft_step *s, double *mean) {
         char            lines[256];
         const mg_epoch *e = mg_trainer_locate(r, s->step - 1, &begin, &end, &epoch);
         name_samples(r, e, begin, end, lines, sizeof lines);
-        warn(r, gettext("step %lld: the loss jumped to %.3f (before: about %.3f; lines %s of the training data)"), (long long)s->step, s->loss,
+        mg_trainer_warn(r, gettext("step %lld: the loss jumped to %.3f (before: about %.3f; lines %s of the training data)"), (long long)s->step, s->loss,
              *mean, lines);
     }
     *mean = *mean > 0 ? 0.9 * *mean + 0.1 * s->loss : s->loss;
+}
+
+/* The running mean of the loss at the step that a run is gone on with. */
+static double recall_mean(const mg_trainer *r) {
+    size_t              n;
+    double              mean = 0;
+    const mg_run_point *p = mg_run_history(r->run, &n);
+    for (size_t i = 0; i < n; i++)
+        if (!strcmp(p[i].name, "loss") && isfinite(p[i].value)) mean = mean > 0 ? 0.9 * mean + 0.1 * p[i].value : p[i].value;
+    return mean;
 }
 
 /* ---- the loop ---- */
@@ -211,14 +195,14 @@ static void log_step(mg_trainer *r, const mg_sft_step *s) {
     mg_metric m[] = { { "loss", s->loss }, { "learning_rate", s->learning_rate }, { "grad_norm", s->grad_norm },
                       { "tokens_per_second", s->tokens_per_second } };
     mg_error  err;
-    if (mg_run_log(r->run, s->step, s->epoch, m, 4, &err)) warn(r, "%s", err.text);
+    if (mg_run_log(r->run, s->step, s->epoch, m, 4, &err)) mg_trainer_warn(r, "%s", err.text);
 }
 
 /* A checkpoint that cannot be written is said, and tried again with the next one. */
 static void try_save(mg_trainer *r, bool *saved) {
     mg_error err;
     *saved = !mg_trainer_save(r, &err);
-    if (!*saved) warn(r, "%s", err.text);
+    if (!*saved) mg_trainer_warn(r, "%s", err.text);
 }
 
 /* The evaluation logged for a step; NaN: none. */
@@ -265,12 +249,12 @@ static mg_status catch_up(mg_trainer *r, mg_error *err) {
 
 static mg_status loop(mg_trainer *r, mg_sft_result *out, mg_error *err) {
     const mg_sft_options *o = r->o;
-    double    begin = now(), mean = 0;
+    double    begin = now(), mean = recall_mean(r);
     int64_t   first = r->info.step, last = pause_step(r) ? pause_step(r) : r->total_steps;
     bool      saved = true;
     mg_status st = catch_up(r, err);
     while (!st && r->info.step < last && !stopped(r) && !had_enough(r)) {
-        mg_sft_step s = { .eval_loss = r->eval_loss, .eval_accuracy = r->eval_accuracy };
+        mg_sft_step s = { .eval_loss = r->eval_loss, .eval_accuracy = r->eval_accuracy, .eval_gap = r->eval_gap };
         st = one_step(r, &s, err);
         if (st == MG_STOPPED) {
             st = MG_OK;
@@ -308,10 +292,22 @@ static mg_status take_best(mg_trainer *r, mg_error *err) {
     snprintf(name, sizeof name, "%s/checkpoint-%lld", mg_run_folder(r->run), (long long)r->info.best_step);
     mg_error why;
     if (mg_checkpoint_verify(name, NULL, &why)) { /* the disk was full then */
-        warn(r, gettext("the best checkpoint cannot be taken, the adapter is that of the last step: %s"), why.text);
+        mg_trainer_warn(r, gettext("the best checkpoint cannot be taken, the adapter is that of the last step: %s"), why.text);
         return MG_OK;
     }
     return mg_adapter_load(r->adapter, name, err);
+}
+
+/* Every score of the newest evaluation in the log, also of one before the run was gone on with; how many. */
+static size_t last_scores(const mg_trainer *r, mg_metric *out) {
+    size_t              n, found = 0;
+    const mg_run_point *p = mg_run_history(r->run, &n);
+    int64_t             step = -1;
+    for (size_t i = n; i-- > 0 && step < 0;)
+        if (!strcmp(p[i].name, "eval_loss")) step = p[i].step;
+    for (size_t i = 0; i < n && found < MG_SCORES; i++)
+        if (p[i].step == step && !strncmp(p[i].name, "eval_", 5)) out[found++] = (mg_metric){ p[i].name, p[i].value };
+    return found;
 }
 
 static mg_status write_records(mg_trainer *r, const mg_sft_result *out, const char *config_yaml, mg_error *err) {
@@ -321,17 +317,18 @@ static mg_status write_records(mg_trainer *r, const mg_sft_result *out, const ch
                            .best_step = r->info.best_step, .status = out->paused ? "stopped" : "finished" };
     mg_metric train[] = { { "train_loss", out->last_loss }, { "train_runtime", out->seconds }, { "train_steps", (double)r->info.step },
                           { "train_tokens", (double)r->info.tokens }, { "peak_memory_bytes", (double)out->peak_bytes } };
-    mg_metric eval[] = { { "eval_loss", r->eval_loss }, { "eval_accuracy", r->eval_accuracy }, { "eval_loss_before", r->first_eval_loss } };
+    mg_metric eval[MG_SCORES + 1], all[MG_SCORES + 6];
+    size_t    n = last_scores(r, eval);
+    eval[n++] = (mg_metric){ "eval_loss_before", r->first_eval_loss };
     mg_run_card card = { .base_model = r->o->model_name_or_path, .dataset = r->o->dataset.n ? r->o->dataset.item[0] : "", .method = r->adapter->c.method->name,
                          .title = r->adapter->c.method->title, .lora_r = r->adapter->c.method->ranked ? r->adapter->c.r : 0,
                          .lora_alpha = (double)r->adapter->c.alpha, .train_samples = (int64_t)r->train.n, .eval_samples = (int64_t)r->eval.n,
                          .eval_loss_before = r->first_eval_loss, .eval_loss_after = r->eval_loss, .config_yaml = config_yaml };
-    mg_metric all[8];
     memcpy(all, train, sizeof train);
-    memcpy(all + 5, eval, sizeof eval);
+    memcpy(all + 5, eval, n * sizeof *eval);
     mg_status st = mg_run_write_results(r->run, "train_results.json", train, 5, err);
-    if (!st && r->eval.n) st = mg_run_write_results(r->run, "eval_results.json", eval, 3, err);
-    if (!st) st = mg_run_write_results(r->run, "all_results.json", all, r->eval.n ? 8 : 5, err);
+    if (!st && r->eval.n) st = mg_run_write_results(r->run, "eval_results.json", eval, n, err);
+    if (!st) st = mg_run_write_results(r->run, "all_results.json", all, r->eval.n ? 5 + n : 5, err);
     if (!st) st = mg_run_write_figures(r->run, err);
     if (!st) st = mg_run_write_card(r->run, &card, &state, err);
     return st ? st : mg_run_write_state(r->run, &state, err);
@@ -384,6 +381,7 @@ mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int arg
     r.first_eval_loss = logged(r.run, "eval_loss", true);
     r.eval_loss = logged(r.run, "eval_loss", false);
     r.eval_accuracy = logged(r.run, "eval_accuracy", false);
+    r.eval_gap = logged(r.run, "eval_gap", false);
     out.last_loss = logged(r.run, "loss", false);
     st = loop(&r, &out, err);
     if (!st) mg_optim_swap_average(r.optimizer); /* the result is the average, where there is one */

@@ -11,6 +11,7 @@
 #define MG_TRAIN_SFT_H
 
 #include "infer/bundle.h"
+#include "train/judge.h"
 #include "train/plan.h"
 #include "train/run.h"
 #include "train/sft_options.h"
@@ -34,7 +35,7 @@ typedef struct mg_sft_step {
     double  epoch, loss, grad_norm, learning_rate, tokens_per_second;
     int64_t tokens, labels; /* of this step */
     bool    finite;         /* false: the update was left out */
-    double  eval_loss, eval_accuracy; /* of the newest evaluation; NaN before the first */
+    double  eval_loss, eval_accuracy, eval_gap; /* of the newest evaluation; NaN before the first; gap: to the training loss */
     double  seconds_left;
 } mg_sft_step;
 
@@ -44,8 +45,10 @@ typedef struct mg_sft_listener {
     void (*facts)(void *context, const mg_sft_facts *f);
     void (*step)(void *context, const mg_sft_step *s);
     void (*evaluated)(void *context, int64_t step, double loss, double accuracy);
+    void (*scored)(void *context, int64_t step, const mg_metric *m, size_t n); /* before evaluated: every score, as it is logged */
     void (*sampled)(void *context, int64_t step, const mg_run_sample *s, size_t n); /* answers to sample_prompts */
     void (*warn)(void *context, const char *text);
+    const mg_judge *judge; /* of generated answers */
     const volatile sig_atomic_t *stop; /* not 0: save and stop */
     double pause; /* stop, evaluated and saved, after this part of all steps: a run that is gone on with; 0: none */
 } mg_sft_listener;

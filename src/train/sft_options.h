@@ -78,6 +78,10 @@ typedef struct mg_sft_options {
     double  early_stopping_threshold;
     bool    load_best_model_at_end;
     char   *metric_for_best_model;
+    int     greater_is_better;     /* mg_auto */
+    bool    predict_with_generate; /* answer validation questions at each evaluation, and score the answers */
+    mg_list generation_metrics;
+    int64_t generation_max_new_tokens, max_predict_samples; /* samples 0: all */
     mg_list sample_prompts; /* prompts, or one file with a prompt a line */
     char   *resume_from_checkpoint; /* checkpoint folder, "last" / "true"; NULL: a new run */
 

@@ -9,14 +9,31 @@
 #include "train/sft.h"
 #include "train/step.h"
 
-typedef struct mg_samples { /* sample_prompts; sft_samples.c */
-    char         **prompt;
-    size_t         n, cap;
+typedef struct mg_asked { /* prompts and what was answered; sft_samples.c */
     mg_ids        *ids;    /* [n] */
     mg_generation *answer; /* [n] */
-    mg_run_sample *row;    /* [n] */
-    mg_generator  *generator;
+    const char   **text;   /* [n] of the answers, while they are there */
+    size_t         n;
+} mg_asked;
+
+typedef struct mg_samples { /* sample_prompts */
+    char         **prompt;
+    size_t         n, cap;
+    mg_run_sample *row; /* [n] */
+    mg_asked       asked;
 } mg_samples;
+
+typedef struct mg_exam { /* the first samples of the validation data, as questions */
+    mg_asked asked;
+    char   **reference; /* [asked.n] */
+} mg_exam;
+
+enum { MG_SCORES = 32 };
+typedef struct mg_scores { /* of the newest evaluation; sft_watch.c */
+    mg_metric metric[MG_SCORES];
+    char      name[MG_SCORES][32];
+    size_t    n;
+} mg_scores;
 
 typedef struct mg_trainer {
     const mg_sft_options  *o;
@@ -47,11 +64,16 @@ typedef struct mg_trainer {
     int32_t        *top;    /* most likely tokens, for accuracy in evaluations */
 
     mg_samples      samples;
+    mg_exam         exam;
+    mg_generator   *generator; /* for both; NULL: nothing is asked */
+    mg_scores       scores;
+    char            best_name[32];     /* the score that decides: "eval_loss" */
+    bool            best_generated, greater_is_better;
 
     mg_run            *run;
     mg_checkpoint_info info; /* position, best, patience: what MANIFEST keeps */
     mg_buf             identity; /* JSON object of everything that must agree on resume */
-    double             eval_loss, eval_accuracy, first_eval_loss;
+    double             eval_loss, eval_accuracy, first_eval_loss, eval_gap;
     int64_t            skipped_updates;
 } mg_trainer;
 
@@ -70,11 +92,22 @@ int mg_trainer_eval_batch(mg_trainer *r, int64_t i);
 const mg_epoch *mg_trainer_locate(const mg_trainer *r, int64_t step, size_t *begin, size_t *end, double *epoch);
 
 /* sft_samples.c */
-mg_status mg_trainer_samples_open(mg_trainer *r, mg_error *err);  /* nothing without sample_prompts */
+mg_status mg_trainer_samples_open(mg_trainer *r, mg_error *err);  /* nothing without sample_prompts and predict_with_generate */
 void      mg_trainer_samples_close(mg_trainer *r);
 size_t    mg_trainer_samples_bytes(const mg_trainer *r);
 mg_status mg_trainer_sample(mg_trainer *r, mg_error *err); /* answer and write; nothing is written when the user stops it */
 bool      mg_trainer_sampled(const mg_trainer *r);         /* the answers of this step are in the run's folder */
+
+mg_status mg_trainer_examine(mg_trainer *r, mg_error *err); /* answer the validation questions; scores are added, but not when the user stops it */
+
+/* sft_watch.c */
+mg_status mg_trainer_scores_open(mg_trainer *r, mg_error *err); /* which score decides */
+bool      mg_trainer_wants_answers(const mg_trainer *r);        /* of the validation questions */
+void      mg_trainer_watch_losses(mg_trainer *r);               /* the newest losses into the scores; warns */
+void      mg_trainer_watch_samples(mg_trainer *r, const char *const *answer, size_t n); /* logs and warns of repetition */
+mg_status mg_trainer_score_answers(mg_trainer *r, const char *const *answer, const char *const *reference, size_t n, mg_error *err);
+void      mg_trainer_judge(mg_trainer *r);                      /* is the newest evaluation the best? */
+void      mg_trainer_warn(const mg_trainer *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* sft_state.c */
 mg_status mg_trainer_save(mg_trainer *r, mg_error *err);    /* a checkpoint of r->info.step, then rotation */

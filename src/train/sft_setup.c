@@ -269,8 +269,9 @@ static mg_status plan_optimizer(mg_trainer *r, mg_error *err) {
 mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
     mg_threads_start(o->threads ? (int)o->threads : r->threads_then);
-    r->eval_loss = r->eval_accuracy = r->first_eval_loss = NAN;
-    mg_status st = plan_schedule(r, err);
+    r->eval_loss = r->eval_accuracy = r->first_eval_loss = r->eval_gap = NAN;
+    mg_status st = mg_trainer_scores_open(r, err);
+    if (!st) st = plan_schedule(r, err);
     if (!st) st = choose_backend(r, err);
     if (!st) st = open_model(r, err);
     if (!st) st = read_data(r, err);

@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "../format/sample_gguf.h"
+#include "cli/sft_judge.h"
 #include "cli/sft_options.h"
 #include "data/dataset.h"
 #include "format/safetensors.h"
@@ -232,7 +233,7 @@ static inline void rig_on_sampled(void *context, int64_t step, const mg_run_samp
 static inline void rig_on_warn(void *context, const char *text) { mg_buf_printf(&((rig *)context)->warnings, "%s\n", text); }
 
 static inline mg_status rig_train(rig *r) {
-    mg_sft_listener l = { .context = r, .facts = rig_on_facts, .step = rig_on_step, .evaluated = rig_on_evaluated, .sampled = rig_on_sampled, .warn = rig_on_warn,
+    mg_sft_listener l = { .context = r, .facts = rig_on_facts, .step = rig_on_step, .evaluated = rig_on_evaluated, .sampled = rig_on_sampled, .warn = rig_on_warn, .judge = &mg_sft_judge,
                           .stop = &r->stop, .pause = r->pause };
     mg_buf yaml = { 0 };
     r->steps = r->evals = r->sampled = 0;
