@@ -37,6 +37,7 @@ typedef struct mg_tensor {
     const mg_format *format;
     void            *data;
     const void      *side; /* side table of a quantised weight */
+    float            outlier; /* weights in int8: inputs from this size on keep their columns whole (LLM.int8); 0: none do */
     void            *grad; /* of the same format; parameters: scalars, owned by the parameter set */
     bool             param;     /* lives as long as the model; grad is only ever added to */
     bool             needs_grad;

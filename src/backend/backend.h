@@ -141,6 +141,22 @@ typedef struct {
  * matrix, stays when mg_rng_uniform(rng, i) >= p: four neighbours share a block of random numbers. */
 typedef struct { mg_mat y, x; float p; mg_rng rng; bool accumulate; } mg_dropout_args;
 
+/* What LLM.int8 (arXiv 2208.07339) makes of the inputs of a product: y = x, but all columns without an outlier rounded to
+ * 127 steps of the largest |x| of the row that is no outlier, after rounding to fp16's 11 bits, ties to even.  An outlier
+ * is |x| >= threshold (0: none); its whole column keeps its numbers, or with `alone` only itself (rows then do not know
+ * of each other).  y is not x.  work: mg_int8_round_work bytes. */
+typedef struct { mg_mat y, x; float threshold; bool alone; void *work; } mg_int8_round_args;
+static inline size_t mg_int8_round_work(int64_t cols) { return (size_t)cols; }
+/* x to 11 bits, as fp16 has them; below fp16's normal numbers more of them stay. */
+#ifdef __CUDACC__
+__host__ __device__
+#endif
+static inline float mg_to_11_bits(float x) {
+    union { float f; uint32_t u; } v = { x };
+    v.u = (v.u + 0xfffu + (v.u >> 13 & 1)) & 0xffffe000u;
+    return v.f;
+}
+
 /* *out (one element) = scale * sum x */
 typedef struct { mg_mat x; float scale; void *out; } mg_weighted_sum_args;
 

@@ -38,6 +38,7 @@ struct work {
     const mg_mix              *mix; /* NULL: as it is */
     mg_inference_paths         paths;
     mg_model_options           training; /* how the run had its base */
+    char                       skip[512]; /* modules that were not packed */
     mg_bundle                  before;
     const mg_backend          *backend;
     mg_piece_progress          progress;
@@ -144,11 +145,17 @@ static mg_status find_target(work *w, mg_error *err) {
 
 /* ---- opening ---- */
 
+/* A list of the file as one text, "lm_head,down_proj". */
+static void keep_names(char *out, size_t size, const mg_yaml_entry *e) {
+    size_t n = 0;
+    for (size_t i = 0; i < e->n && n < size; i++) n += (size_t)snprintf(out + n, size - n, "%s%s", i ? "," : "", e->item[i] ? e->item[i] : "");
+}
+
 /* How the run had the weights of its base: config.yaml says. */
 static mg_status read_training(work *w, mg_error *err) {
     mg_yaml     y = { 0 };
     mg_error    none;
-    bool        in_4bit = false;
+    bool        in_4bit = false, in_8bit = false;
     char       *path = w->paths.adapter ? mg_path_join(w->paths.adapter, "config.yaml") : NULL;
     (void)err;
     w->training = (mg_model_options){ .positions = MG_REPLAY_TOKENS, .quant_block = 64 };
@@ -157,11 +164,16 @@ static mg_status read_training(work *w, mg_error *err) {
         for (size_t i = 0; i < y.n; i++) {
             const char *key = y.entry[i].key, *v = y.entry[i].n && y.entry[i].item[0] ? y.entry[i].item[0] : "";
             if (!strcmp(key, "load_in_4bit")) in_4bit = !strcmp(v, "true");
+            if (!strcmp(key, "load_in_8bit")) in_8bit = !strcmp(v, "true");
+            if (!strcmp(key, "llm_int8_threshold")) w->training.outlier = strtof(v, NULL);
+            if (!strcmp(key, "llm_int8_skip_modules")) keep_names(w->skip, sizeof w->skip, &y.entry[i]);
             if (!strcmp(key, "bnb_4bit_quant_type") && !strcmp(v, "fp4")) quant = &mg_format_fp4;
             if (!strcmp(key, "bnb_4bit_blocksize") && !strcmp(v, "128")) w->training.quant_block = 128;
             if (!strcmp(key, "use_bnb_nested_quant")) w->training.quant_nested = !strcmp(v, "true");
         }
-    if (in_4bit && w->o->merge_base == 0) w->training.quant = quant;
+    w->training.quant_skip = w->skip;
+    if (in_8bit) quant = &mg_format_int8;
+    if ((in_4bit || in_8bit) && w->o->merge_base == 0) w->training.quant = quant;
     mg_yaml_free(&y);
     free(path);
     return MG_OK;

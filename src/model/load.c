@@ -152,11 +152,13 @@ static void decode_range(void *context, int64_t begin, int64_t end, int thread) 
 
 static mg_status pack(loader *ld, mg_found *f, const void **side) {
     const mg_model_options *o = ld->o;
+    mg_packing              how = { .block = o->quant_block, .nested = o->quant_nested };
     int64_t                 n = f->rows * f->cols;
     size_t                  bytes;
-    if (n % o->quant_block)
-        return mg_fail(ld->err, MG_UNSUPPORTED, "'%s' has %lld numbers, not whole blocks of %d", f->name, (long long)n, o->quant_block);
-    if (!mg_nf4_bytes(n, o->quant_block, o->quant_nested, &bytes)) return no_memory(ld, f->name);
+    if (o->quant == &mg_format_int8 ? f->cols % o->quant->block : n % o->quant_block)
+        return mg_fail(ld->err, MG_UNSUPPORTED, "'%s' has %lld numbers in rows of %lld, not whole blocks of %d", f->name, (long long)n,
+                       (long long)f->cols, o->quant == &mg_format_int8 ? o->quant->block : o->quant_block);
+    if (!o->quant->packed_bytes(f->rows, f->cols, &how, &bytes)) return no_memory(ld, f->name);
     float *plain = mg_calloc((size_t)n, sizeof *plain);
     void  *room = plain ? new_buffer(ld, bytes) : NULL;
     if (!room) {
@@ -165,9 +167,8 @@ static mg_status pack(loader *ld, mg_found *f, const void **side) {
     }
     decoding d = { f, plain, mg_format_is_plain(f->format) ? 1 : f->format->block };
     mg_parallel(n / d.unit, 1 << 14, decode_range, &d);
-    const mg_nf4_side *table;
-    const void        *data;
-    mg_nf4_encode(o->quant, plain, n, o->quant_block, o->quant_nested, room, &data, &table);
+    const void *table, *data;
+    o->quant->pack(o->quant, plain, f->rows, f->cols, &how, room, &data, &table);
     free(plain);
     forget_pages(f->data, f->bytes);
     f->data = data;
@@ -208,6 +209,17 @@ static mg_status rearrange(loader *ld, mg_found *f, int64_t rows, int64_t cols, 
     return MG_OK;
 }
 
+/* Is one of the comma-separated names a part of the path of this weight, "model.layers.3.mlp.down_proj.weight"? */
+static bool skipped(const char *list, const char *name) {
+    for (const char *p = list ? list : ""; *p; p += strspn(p, ", ")) {
+        size_t len = strcspn(p, ", ");
+        for (const char *at = name; len && (at = strchr(at, *p)); at++)
+            if (!strncmp(at, p, len) && (at == name || at[-1] == '.') && (at[len] == '.' || !at[len])) return true;
+        p += len;
+    }
+    return false;
+}
+
 static mg_status load_matrix(loader *ld, const char *name, const char *own_name, int64_t rows, int64_t cols, unsigned flags,
                              bool may_pack, mg_tensor **out) {
     mg_found    f;
@@ -217,16 +229,17 @@ static mg_status load_matrix(loader *ld, const char *name, const char *own_name,
     mg_status   st = found_or_fail(ld, name, turned ? cols : rows, turned ? rows : cols, &f);
     if (!st) st = rearrange(ld, &f, rows, cols, flags, turned);
     if (st) return st;
-    if (may_pack && ld->o->quant) {
+    if (may_pack && ld->o->quant && !skipped(ld->o->quant_skip, own_name)) {
         if (!mg_format_is_plain(f.format))
             return mg_fail(ld->err, MG_CONFIG,
-                           "%s: '%s' is packed as %s already; load_in_4bit is for models in f32, f16 or bf16: leave it out",
+                           "%s: '%s' is packed as %s already; load_in_4bit and load_in_8bit are for models in f32, f16 or bf16: leave them out",
                            m->store->path, name, f.format->name);
         if ((st = pack(ld, &f, &side))) return st;
     }
     *out = new_tensor(ld, own_name, &f);
     if (!*out) return no_memory(ld, name);
     (*out)->side = side;
+    (*out)->outlier = ld->o->outlier;
     m->weight_bytes += f.bytes;
     m->parameters += rows * cols;
     note_format(m, f.format);

@@ -71,9 +71,11 @@ typedef struct mg_arch {
 
 typedef struct mg_model_options {
     int64_t          positions;    /* longest sequence that will be seen; 0: 2048 */
-    const mg_format *quant;        /* nf4 or fp4: pack the linears of a plain model; NULL: as they are */
+    const mg_format *quant;        /* nf4, fp4 or int8: pack the linears of a plain model; NULL: as they are */
     int              quant_block;  /* 64 or 128 */
     bool             quant_nested; /* double quantisation */
+    float            outlier;      /* int8: inputs from this size on are not rounded; 0: all are */
+    const char      *quant_skip;   /* "lm_head,down_proj": modules that are not packed, by parts of their names; NULL: heads */
 } mg_model_options;
 
 struct mg_model {

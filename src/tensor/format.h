@@ -3,8 +3,8 @@
  * A format is one row of a table (formats.def), in a file of its own.  Plain
  * types (f32, f16, bf16) are formats with blocks of one element, so the engine
  * knows only one kind of weight.  The names and block layouts of the GGUF types
- * are those of ggml; nf4, fp4 and the 8-bit dynamic code are those of
- * bitsandbytes (QLoRA, arXiv 2305.14314; arXiv 2110.02861).
+ * are those of ggml; nf4, fp4, int8 and the 8-bit dynamic code are those of
+ * bitsandbytes (QLoRA, arXiv 2305.14314; LLM.int8, 2208.07339; 2110.02861).
  *
  * decode() is the definition of a format, in plain C; faster ones live in
  * backend/ and are tested against it. */
@@ -17,19 +17,31 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct mg_format {
+/* How weights are to be packed into a format with a side table. */
+typedef struct mg_packing {
+    int  block;  /* nf4, fp4: 64 or 128 weights that share a scale */
+    bool nested; /* their scales in 8 bits */
+} mg_packing;
+
+typedef struct mg_format mg_format;
+struct mg_format {
     const char *name;        /* lower case: "q4_k" */
     int         block;       /* elements in a block; a row is a whole number of blocks */
     size_t      block_bytes; /* bytes of a block in `data` (side tables not counted) */
     int         gguf_type;   /* ggml's type number, -1: none */
     const char *safetensors; /* dtype name there ("F32"), NULL: none */
     /* out[0..n) = elements first .. first+n-1 of the tensor; both are multiples
-     * of the block.  `side` is the tensor's side table (nf4 and fp4: mg_nf4_side),
+     * of the block.  `side` is the tensor's side table (nf4, fp4 and int8: mg_nf4_side),
      * NULL for formats without one. */
     void (*decode)(float *out, const void *data, const void *side, int64_t first, int64_t n);
     /* The reverse for formats without a side table, NULL when not offered. */
     void (*encode)(void *data, const float *in, int64_t n);
-} mg_format;
+    /* For formats with a side table, else NULL: bytes of one allocation (64-byte aligned) that holds a whole matrix with
+     * its side table, false on overflow; and the packing into it, *data and *side point there. */
+    bool (*packed_bytes)(int64_t rows, int64_t cols, const mg_packing *p, size_t *bytes);
+    void (*pack)(const mg_format *f, const float *w, int64_t rows, int64_t cols, const mg_packing *p, void *memory, const void **data,
+                 const void **side);
+};
 
 #define FORMAT(x) extern const mg_format mg_format_##x;
 #include "tensor/formats.def"

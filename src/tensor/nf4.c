@@ -167,12 +167,25 @@ static void fp4_decode(float *out, const void *data, const void *side, int64_t f
     decode_4bit(fp4_table, out, data, side, first, n);
 }
 
+static bool packed_bytes(int64_t rows, int64_t cols, const mg_packing *p, size_t *bytes) {
+    return mg_nf4_bytes(rows * cols, p->block, p->nested, bytes);
+}
+
+static void pack(const mg_format *f, const float *w, int64_t rows, int64_t cols, const mg_packing *p, void *memory, const void **data,
+                 const void **side) {
+    const mg_nf4_side *made;
+    mg_nf4_encode(f, w, rows * cols, p->block, p->nested, memory, data, &made);
+    *side = made;
+}
+
 const mg_format mg_format_nf4 = {
     .name = "nf4",
     .block = NF4_STEP,
     .block_bytes = NF4_STEP / 2,
     .gguf_type = -1,
     .decode = nf4_decode,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
 };
 const mg_format mg_format_fp4 = {
     .name = "fp4",
@@ -180,6 +193,8 @@ const mg_format mg_format_fp4 = {
     .block_bytes = NF4_STEP / 2,
     .gguf_type = -1,
     .decode = fp4_decode,
+    .packed_bytes = packed_bytes,
+    .pack = pack,
 };
 
 /* The codes of 64 weights.  The table is the outer loop, so that the inner one is a vector. */

@@ -11,7 +11,7 @@
 #include "tensor/format.h"
 
 typedef struct mg_nf4_side {
-    int            block;         /* 64 or 128 weights */
+    int            block;         /* weights that share a scale: 64 or 128, of int8 a row */
     const float   *absmax;        /* [n/block], NULL when nested */
     const uint8_t *absmax_code;   /* [n/block] codes, NULL when plain */
     const float   *nested_absmax; /* [ceil(n/block/256)] */

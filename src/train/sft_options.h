@@ -28,6 +28,9 @@ typedef struct mg_sft_options {
     int     bnb_4bit_quant_type; /* mg_quant_type */
     int64_t bnb_4bit_blocksize;  /* 64 or 128 */
     bool    use_bnb_nested_quant;
+    bool    load_in_8bit;
+    double  llm_int8_threshold;
+    mg_list llm_int8_skip_modules;
 
     /* data */
     mg_list dataset, eval_dataset; /* files or folders */

@@ -182,26 +182,31 @@ static mg_status choose_backend(mg_trainer *r, mg_error *err) {
     return st;
 }
 
+static mg_status join(const mg_list *list, char *out, size_t size, const char *what, mg_error *err) {
+    size_t n = 0;
+    for (size_t i = 0; i < list->n; i++) n += (size_t)snprintf(out + n, n < size ? size - n : 0, "%s%s", i ? "," : "", list->item[i]);
+    return n < size ? MG_OK : mg_fail(err, MG_CONFIG, "%s is too long", what);
+}
+
 static mg_status open_model(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
     mg_model_options      mo = { .positions = o->max_length };
-    if (o->load_in_4bit) {
-        mo.quant = o->bnb_4bit_quant_type == MG_QUANT_NF4 ? &mg_format_nf4 : &mg_format_fp4;
-        mo.quant_block = (int)o->bnb_4bit_blocksize;
-        mo.quant_nested = o->use_bnb_nested_quant;
-    }
-    mg_status st = mg_bundle_open(&r->bundle, o->model_name_or_path, &mo, o->chat_template, err);
+    char                  skip[512];
+    mg_status             st = MG_OK;
+    if (o->load_in_4bit && o->load_in_8bit) return mg_fail(err, MG_CONFIG, "load_in_4bit and load_in_8bit are both set; choose one");
+    if (o->load_in_4bit) mo.quant = o->bnb_4bit_quant_type == MG_QUANT_NF4 ? &mg_format_nf4 : &mg_format_fp4;
+    if (o->load_in_8bit) mo.quant = &mg_format_int8;
+    mo.quant_block = (int)o->bnb_4bit_blocksize;
+    mo.quant_nested = o->use_bnb_nested_quant;
+    mo.outlier = (float)o->llm_int8_threshold;
+    mo.quant_skip = skip;
+    st = join(&o->llm_int8_skip_modules, skip, sizeof skip, "llm_int8_skip_modules", err);
+    if (!st) st = mg_bundle_open(&r->bundle, o->model_name_or_path, &mo, o->chat_template, err);
     if (!st) st = mg_model_require_text(r->bundle.model, err);
     if (!st && r->bundle.model->positions < o->max_length)
         st = mg_fail(err, MG_CONFIG, "max_length is %lld, but this model has learned %lld positions; set max_length to %lld or less",
                      (long long)o->max_length, (long long)r->bundle.model->positions, (long long)r->bundle.model->positions);
     return st;
-}
-
-static mg_status join(const mg_list *list, char *out, size_t size, const char *what, mg_error *err) {
-    size_t n = 0;
-    for (size_t i = 0; i < list->n; i++) n += (size_t)snprintf(out + n, n < size ? size - n : 0, "%s%s", i ? "," : "", list->item[i]);
-    return n < size ? MG_OK : mg_fail(err, MG_CONFIG, "%s is too long", what);
 }
 
 static mg_status adapter_of_options(mg_adapter_config *c, const mg_sft_options *o, mg_error *err) {
@@ -389,7 +394,7 @@ static void ways_out(mg_trainer *r, candidates *c, mg_error *err) {
     mg_buf_printf(&b, gettext("\n  way %d  --max_length %lld → %.2f GB (%.1f%% of the samples are longer)"), ++n, (long long)c->cut_to,
                   gigabytes(fixed + arena), 100.0 * (double)longer / (double)r->train.n);
     c->cut_to = 0;
-    if (!r->o->load_in_4bit && !r->bundle.model->from_gguf)
+    if (!r->o->load_in_4bit && !r->o->load_in_8bit && !r->bundle.model->from_gguf)
         mg_buf_printf(&b, gettext("\n  way %d  --load_in_4bit → about %.2f GB"), ++n,
                       gigabytes(p->total - p->weights + (size_t)((double)r->bundle.model->parameters * 0.56)));
     if (!b.failed) {

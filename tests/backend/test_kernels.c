@@ -178,7 +178,7 @@ static void random_blocks(trial *t, const mg_format *f, uint8_t *data, int64_t b
         }
 }
 
-static bool has_side(const mg_format *f) { return f == &mg_format_nf4 || f == &mg_format_fp4; }
+static bool has_side(const mg_format *f) { return f->pack != NULL; }
 
 static const mg_format *weight_format(const trial *t) {
     int n = 0;
@@ -203,15 +203,13 @@ static mg_mat weight(trial *t, const mg_format *f, int64_t rows, int64_t cols, d
     double square = 0;
     for (int64_t i = 0; i < n; i++) x[i] = (float)random_normal(&t->r);
     if (has_side(f)) {
-        bool               nested = random_int(&t->r, 0, 1);
-        const void        *data;
-        const mg_nf4_side *side;
-        assert_true(mg_nf4_bytes(n, 128, nested, &bytes));
+        mg_packing  how = { .block = 128, .nested = random_int(&t->r, 0, 1) };
+        const void *data;
+        assert_true(f->packed_bytes(rows, cols, &how, &bytes));
         void *memory = take(t, bytes, 0, INPUT);
         memset(memory, 0, bytes);
-        mg_nf4_encode(f, x, n, 128, nested, memory, &data, &side);
+        f->pack(f, x, rows, cols, &how, memory, &data, &w.side);
         w.data = (void *)(uintptr_t)data;
-        w.side = side;
     } else {
         w.data = take(t, bytes, odd_shift(t, width), INPUT);
         if (f->encode)
@@ -842,6 +840,17 @@ static void try_dynamic8_decode(trial *t) {
     RUN(t, dynamic8_decode, ((mg_dynamic8_decode_args){ x.ref.data, n, code, scale.data, map }),
         ((mg_dynamic8_decode_args){ x.got.data, n, code, scale.data, map }));
     compare(t, "x", x, 0, 0);
+}
+
+static void try_int8_round(trial *t) {
+    int                rows = rows_of(t), cols = cols_of(t), kind = random_int(&t->r, 0, 2);
+    mg_int8_round_args a = { .x = input(t, rows, cols), .threshold = kind == 0 ? 0 : 2.5f, .alone = kind == 2 }, ref = a, got = a;
+    twin               y = output(t, rows, cols, false);
+    ref.y = y.ref, got.y = y.got;
+    ref.work = work_of(t, mg_int8_round_work(cols));
+    got.work = work_of(t, mg_int8_round_work(cols));
+    RUN(t, int8_round, ref, got);
+    compare(t, "y", y, t->elementwise, 0.1);
 }
 
 static void try_noise(trial *t) {

@@ -94,7 +94,7 @@ static void table_is_consistent(void **state) {
         assert_non_null((*f)->decode);
         assert_int_equal(mg_format_is_plain(*f), (*f)->block == 1);
     }
-    assert_int_equal(n, 16);
+    assert_int_equal(n, 17);
     assert_null(mg_format_find("q9_9"));
     assert_null(mg_format_of_gguf(-1));
     assert_null(mg_format_of_gguf(4)); /* removed from ggml */

@@ -27,6 +27,21 @@ static void matmul_back(mg_tape *t, mg_node *n) {
     if (residual) mg_grad_pass(t, residual, n->out);
 }
 
+/* The product's own inputs: those of int8 weights are rounded, too (LLM.int8), in work memory; dx passes as if they were
+ * not.  While generating rows are rounded one by one, so that no text depends on what else is in the batch. */
+static mg_mat input_of(mg_tape *t, const mg_tensor *x, const mg_tensor *w, void *room) {
+    mg_mat from = mg_mat_of(x), to = from;
+    if (w->format != &mg_format_int8) return from;
+    to.data = (uint8_t *)room + (mg_int8_round_work(x->cols) + 63) / 64 * 64;
+    t->backend->int8_round((mg_int8_round_args){ to, from, w->outlier, t->batch && t->batch->cache, room });
+    return to;
+}
+
+static size_t input_bytes(const mg_tape *t, const mg_tensor *x, const mg_tensor *w) {
+    if (w->format != &mg_format_int8) return 0;
+    return (mg_int8_round_work(x->cols) + 63) / 64 * 64 + (size_t)(x->rows * x->cols) * t->backend->element->block_bytes;
+}
+
 static const mg_op op_matmul = { "matmul", matmul_back, NULL };
 
 mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *residual) {
@@ -38,10 +53,11 @@ mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg
     if (!y) return NULL;
     mg_mat none = { 0 };
     MG_ASSERT(!residual || (residual->rows == y->rows && residual->cols == y->cols));
-    size_t mark;
+    size_t mark, unused;
     void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, mg_mat_of(w)), &mark);
-    if (!work) return NULL;
-    t->backend->linear((mg_linear_args){ .y = mg_mat_of(y), .x = mg_mat_of(x), .w = mg_mat_of(w), .bias = bias ? mg_mat_of(bias) : none,
+    void  *room = mg_work_begin(t, input_bytes(t, x, w), &unused);
+    if (!work || !room) return NULL;
+    t->backend->linear((mg_linear_args){ .y = mg_mat_of(y), .x = input_of(t, x, w, room), .w = mg_mat_of(w), .bias = bias ? mg_mat_of(bias) : none,
                                          .onto = residual ? mg_mat_of(residual) : none, .accumulate = residual != NULL, .work = work });
     mg_work_end(t, mark);
     MG_RECORD(t, &op_matmul, y, x, w, bias, residual);

@@ -73,6 +73,7 @@ void mg_cpu_put_rows_back(mg_put_rows_back_args a);
 void mg_cpu_glu(mg_glu_args a);
 void mg_cpu_glu_back(mg_glu_back_args a);
 void mg_cpu_dropout(mg_dropout_args a);
+void mg_cpu_int8_round(mg_int8_round_args a);
 void mg_cpu_weighted_sum(mg_weighted_sum_args a);
 void mg_cpu_adamw(mg_adamw_args a);
 void mg_cpu_lion(mg_lion_args a);

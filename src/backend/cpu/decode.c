@@ -392,6 +392,16 @@ static inline void decode_4bit(const mg_format *format, void *out, const void *d
     }
 }
 
+/* ---- int8: a scale a row ---- */
+
+static inline void decode_int8(void *out, const int8_t *data, const mg_nf4_side *side, int64_t first, int64_t n, bool half) {
+    for (int64_t i = 0; i < n;) { /* rows and pieces of them are multiples of 32 */
+        int64_t row = (first + i) / side->block, end = (row + 1) * side->block - first;
+        float   scale = side->absmax[row] * (1.0f / 127);
+        for (end = end < n ? end : n; i < end; i += 32) put_scaled(out, i, load32((const uint8_t *)data + first + i), scale, half);
+    }
+}
+
 /* ---- halves ---- */
 
 static inline void decode_halves(floats (*widen)(__m256i), void *out, const char *in, int64_t n, bool half) {
@@ -424,6 +434,7 @@ static inline void decode_halves(floats (*widen)(__m256i), void *out, const char
     const int64_t    block = sizeof(block_##x) < 40 ? 32 : 256; /* a constant to the compiler */ \
     for (int64_t i = 0; i < n / block; i++) x##_block(out, block *i, b + i, half);
 #define CODES(x, half) decode_4bit(&mg_format_##x, out, data, side, first, n, half);
+#define BYTES(x, half)  decode_int8(out, data, side, first, n, half);
 #define HALVES(x, half) decode_halves(from_##x, out, (const char *)data + 2 * first, n, half);
 
 BOTH(q4_0, BLOCKS)
@@ -438,6 +449,7 @@ BOTH(q5_k, BLOCKS)
 BOTH(q6_k, BLOCKS)
 BOTH(nf4, CODES)
 BOTH(fp4, CODES)
+BOTH(int8, BYTES)
 BOTH(f16, HALVES)
 BOTH(bf16, HALVES)
 
@@ -445,7 +457,7 @@ BOTH(bf16, HALVES)
     { &mg_format_##x, x##_to_fp32, x##_to_bf16 }
 static const decode_row fast_rows[] = {
     ROW(q4_0), ROW(q4_1), ROW(q5_0), ROW(q5_1), ROW(q8_0), ROW(q2_k), ROW(q3_k),
-    ROW(q4_k), ROW(q5_k), ROW(q6_k), ROW(nf4),  ROW(fp4),  ROW(f16),  ROW(bf16),
+    ROW(q4_k), ROW(q5_k), ROW(q6_k), ROW(nf4),  ROW(fp4),  ROW(int8), ROW(f16),  ROW(bf16),
 };
 enum { N_FAST = sizeof fast_rows / sizeof *fast_rows };
 

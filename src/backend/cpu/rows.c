@@ -54,6 +54,21 @@ RANGE(dropout, mg_dropout_args)
 }
 void mg_cpu_dropout(mg_dropout_args a) { mg_parallel(count(a.x), GRAIN / 4, dropout_range, &a); }
 
+static void find_outliers(void *context, int64_t begin, int64_t end, int thread) {
+    const mg_int8_round_args *a = context;
+    uint8_t                  *kept = a->work;
+    (void)thread;
+    memset(kept + begin, 0, (size_t)(end - begin));
+    mg_cpu_loops_now()->find_outliers(kept + begin, F(a->x) + begin, a->x.rows, end - begin, a->x.cols, a->threshold);
+}
+RANGE(int8_round, mg_int8_round_args)
+    mg_cpu_loops_now()->int8_round(a, a->alone || !(a->threshold > 0) ? NULL : a->work, begin, end);
+}
+void mg_cpu_int8_round(mg_int8_round_args a) {
+    if (!a.alone && a.threshold > 0) mg_parallel(a.x.cols, 64, find_outliers, &a);
+    mg_parallel(a.x.rows, row_grain(a.x.cols), int8_round_range, &a);
+}
+
 RANGE(adamw, mg_adamw_args)
     mg_cpu_loops_now()->adamw(a, begin, end - begin);
 }

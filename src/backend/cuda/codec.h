@@ -223,6 +223,19 @@ template <bool NF4> struct four_bits {
     }
 };
 
+/* int8: a scale a row, in the side table of the 4-bit formats. */
+struct eight_bits {
+    static constexpr bool plain = false, tabled = true;
+    static constexpr int  block = 32, bytes = 32;
+    static __device__ __forceinline__ float entry(int) { return 0; }
+    template <class I> static __device__ __forceinline__ void get(const weight_source &s, I first, float (&v)[8]) {
+        const int8_t *q = reinterpret_cast<const int8_t *>(s.data) + first;
+        float         scale = __fmul_rn(__ldg(s.side.absmax + (s.before + first) / s.side.block), 1.0f / 127);
+#pragma unroll
+        for (int k = 0; k < 8; k++) v[k] = __fmul_rn((float)q[k], scale);
+    }
+};
+
 template <class T> struct unquantised {
     static constexpr bool plain = true, tabled = false;
     static constexpr int  block = 1, bytes = sizeof(T);

@@ -94,7 +94,7 @@ static decode_row rows[] = {
     ROW(f32, unquantised<float>), ROW(f64, unquantised<double>), ROW(f16, unquantised<__half>),
     ROW(bf16, unquantised<__nv_bfloat16>), BLOCKED(q4_0), BLOCKED(q4_1), BLOCKED(q5_0), BLOCKED(q5_1),
     BLOCKED(q8_0), BLOCKED(q2_k), BLOCKED(q3_k), BLOCKED(q4_k), BLOCKED(q5_k), BLOCKED(q6_k),
-    ROW(nf4, four_bits<true>), ROW(fp4, four_bits<false>),
+    ROW(nf4, four_bits<true>), ROW(fp4, four_bits<false>), ROW(int8, eight_bits),
 };
 
 void mg_cuda_decode(mg_mat w, int64_t row0, int64_t count, void *to, const mg_format *to_format) {

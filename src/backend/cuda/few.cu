@@ -569,6 +569,7 @@ static few_row rows[] = {
     PACKED(q6_k, pack_q6_k, blocked<codec_q6_k>),
     PACKED(nf4, pack_four_bits<true>, four_bits<true>),
     PACKED(fp4, pack_four_bits<false>, four_bits<false>),
+    UNPACKED(int8, eight_bits),
 };
 
 bool mg_cuda_linear_few(mg_linear_args a) {
