@@ -12,6 +12,7 @@
 #include "deliver/replay.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <libintl.h>
 #include <math.h>
 #include <stdio.h>
@@ -266,27 +267,44 @@ static mg_status begin_output(work *w, mg_error *err) {
     return st;
 }
 
-/* The folder gets its name; an old one steps aside first and goes when the new one stands. */
+/* Put `made` in the place of the folder `out`, whose files go.  The two change names in one step, so that there is never
+ * none; a file system that cannot do that gets two steps, the first of which is taken back when the second fails. */
+static mg_status replace_folder(const char *made, const char *out, mg_error *err) {
+    if (!renameat2(AT_FDCWD, made, AT_FDCWD, out, RENAME_EXCHANGE)) return mg_remove_folder(made, err);
+    mg_buf    old = { 0 };
+    mg_status st = MG_OK;
+    mg_buf_printf(&old, "%s.old-%ld", out, (long)getpid());
+    if (old.failed)
+        st = mg_fail(err, MG_NOMEM, "%s: no memory", out);
+    else if (rename(out, old.data))
+        st = mg_fail(err, MG_IO, "%s: cannot be put in place: %s", out, strerror(errno));
+    else if (rename(made, out)) {
+        st = mg_fail(err, MG_IO, "%s: cannot be put in place: %s", out, strerror(errno));
+        rename(old.data, out);
+    } else
+        st = mg_remove_folder(old.data, err);
+    mg_buf_free(&old);
+    return st;
+}
+
+/* The folder gets its name. */
 static mg_status place_folder(work *w, mg_error *err) {
-    mg_buf      old = { 0 };
     char       *parent = mg_strdup(w->folder), *slash = parent ? strrchr(parent, '/') : NULL;
     size_t      n = strlen(w->folder) - strlen(strrchr(w->folder, '.'));
     char       *out = mg_strndup(w->folder, n); /* without .tmp-PID */
     mg_status   st = MG_OK;
-    mg_buf_printf(&old, "%.*s.old-%ld", (int)n, w->folder, (long)getpid());
-    bool there = out && mg_is_folder(out);
-    if (!out || !parent || old.failed)
+    if (!out || !parent)
         st = mg_fail(err, MG_NOMEM, "%s: no memory", w->o->out);
-    else if ((there && rename(out, old.data)) || rename(w->folder, out))
+    else if (mg_is_folder(out))
+        st = replace_folder(w->folder, out, err);
+    else if (rename(w->folder, out))
         st = mg_fail(err, MG_IO, "%s: cannot be put in place: %s", out, strerror(errno));
     if (!st) {
         free(w->folder);
         w->folder = NULL;
         if (slash) slash[slash == parent] = 0;
         st = mg_sync_folder(slash ? parent : ".", err);
-        if (there && !st) st = mg_remove_folder(old.data, err);
     }
-    mg_buf_free(&old);
     free(parent);
     free(out);
     return st;
