@@ -212,6 +212,13 @@ static void arguments(parser *p, tpl_node *n) {
     expect_op(p, ")");
 }
 
+/* n(...): its parentheses come next. */
+static tpl_node *call(parser *p, tpl_node *n) {
+    n = node2(p, N_call, n, NULL);
+    if (n) arguments(p, n);
+    return n;
+}
+
 static tpl_node *postfix(parser *p, tpl_node *n) {
     while (!p->status) {
         if (skip_op(p, ".")) {
@@ -228,10 +235,9 @@ static tpl_node *postfix(parser *p, tpl_node *n) {
             n = outer;
         } else if (skip_op(p, "["))
             n = subscript(p, n);
-        else if (is_op(p, "(")) {
-            n = node2(p, N_call, n, NULL);
-            if (n) arguments(p, n);
-        } else
+        else if (is_op(p, "("))
+            n = call(p, n);
+        else
             break;
     }
     return n;
@@ -283,10 +289,9 @@ static tpl_node *filters_and_tests(parser *p, tpl_node *n) {
             n = filter(p, n);
         else if (skip_word(p, "is"))
             n = test(p, n);
-        else if (is_op(p, "(")) {
-            n = node2(p, N_call, n, NULL);
-            if (n) arguments(p, n);
-        } else
+        else if (is_op(p, "("))
+            n = call(p, n);
+        else
             break;
     }
     return n;

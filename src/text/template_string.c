@@ -257,30 +257,42 @@ static bool is_printable(int32_t c) {
     return c == ' ' || (k != UTF8PROC_CATEGORY_CN && k < UTF8PROC_CATEGORY_ZS && k != UTF8PROC_CATEGORY_CC);
 }
 
-static bool repr_string(tpl_eval *ev, tpl_out *o, tpl_str s) {
-    char quote = memchr(s.s, '\'', s.n) && !memchr(s.s, '"', s.n) ? '"' : '\'';
-    char quotes[2] = { quote, 0 }, text[16];
+/* How a character is written between quotes; false: as it is. */
+typedef bool (*escape)(int32_t c, int how, char text[16]);
+
+/* The string between quotes; an escape keeps the mark of its character. */
+static bool quote_string(tpl_eval *ev, tpl_out *o, tpl_str s, const char *quotes, escape write, int how) {
+    char text[16];
     mg_tpl_add_text(ev, o, quotes);
     for (size_t at = 0; at < s.n && !ev->status;) {
-        size_t      begin = at;
-        uint8_t     mark = s.mark ? s.mark[at] : s.all;
-        int32_t     c = mg_tpl_code(s, &at);
-        const char *simple = c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : c == '\\' ? "\\\\" : NULL;
-        if (c == quote)
-            snprintf(text, sizeof text, "\\%c", quote);
-        else if (simple)
-            strcpy(text, simple);
-        else if (!is_printable(c))
-            snprintf(text, sizeof text, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
-        else {
+        size_t  begin = at;
+        uint8_t mark = s.mark ? s.mark[at] : s.all;
+        if (write(mg_tpl_code(s, &at), how, text)) {
+            tpl_str t = mg_tpl_text(text);
+            t.all = mark;
+            mg_tpl_add(ev, o, t);
+        } else
             mg_tpl_add(ev, o, mg_tpl_sub(s, begin, at));
-            continue;
-        }
-        tpl_str t = mg_tpl_text(text);
-        t.all = mark;
-        mg_tpl_add(ev, o, t);
     }
     return mg_tpl_add_text(ev, o, quotes);
+}
+
+static bool repr_escape(int32_t c, int quote, char text[16]) {
+    const char *simple = c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : c == '\\' ? "\\\\" : NULL;
+    if (c == quote)
+        snprintf(text, 16, "\\%c", quote);
+    else if (simple)
+        strcpy(text, simple);
+    else if (!is_printable(c))
+        snprintf(text, 16, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
+    else
+        return false;
+    return true;
+}
+
+static bool repr_string(tpl_eval *ev, tpl_out *o, tpl_str s) {
+    bool twice = memchr(s.s, '\'', s.n) && !memchr(s.s, '"', s.n);
+    return quote_string(ev, o, s, twice ? "\"" : "'", repr_escape, twice ? '"' : '\'');
 }
 
 static bool repr_list(tpl_eval *ev, tpl_out *o, tpl_value v, int depth) {
@@ -361,32 +373,21 @@ tpl_str mg_tpl_str(tpl_eval *ev, tpl_value v) {
 
 /* ---- JSON, as json.dumps writes it */
 
-static bool json_string(tpl_eval *ev, tpl_out *o, tpl_str s, bool ascii) {
-    char text[16];
-    mg_tpl_add_text(ev, o, "\"");
-    for (size_t at = 0; at < s.n && !ev->status;) {
-        static const char from[] = "\"\\\n\r\t\f\b", to[] = "\"\\nrtfb";
-        size_t            begin = at;
-        uint8_t           mark = s.mark ? s.mark[at] : s.all;
-        int32_t           c = mg_tpl_code(s, &at);
-        const char       *simple = c && c < 128 ? strchr(from, c) : NULL;
-        if (simple)
-            snprintf(text, sizeof text, "\\%c", to[simple - from]);
-        else if (c < 0x20 || (ascii && c > 0x7e && c < 0x10000 && c != 0x7f))
-            snprintf(text, sizeof text, "\\u%04x", (unsigned)c);
-        else if (ascii && c >= 0x10000)
-            snprintf(text, sizeof text, "\\u%04x\\u%04x", 0xd7c0 + ((unsigned)c >> 10),
-                     0xdc00 + ((unsigned)c & 0x3ff));
-        else {
-            mg_tpl_add(ev, o, mg_tpl_sub(s, begin, at));
-            continue;
-        }
-        tpl_str t = mg_tpl_text(text);
-        t.all = mark;
-        mg_tpl_add(ev, o, t);
-    }
-    return mg_tpl_add_text(ev, o, "\"");
+static bool json_escape(int32_t c, int ascii, char text[16]) {
+    static const char from[] = "\"\\\n\r\t\f\b", to[] = "\"\\nrtfb";
+    const char       *simple = c && c < 128 ? strchr(from, c) : NULL;
+    if (simple)
+        snprintf(text, 16, "\\%c", to[simple - from]);
+    else if (c < 0x20 || (ascii && c > 0x7e && c < 0x10000 && c != 0x7f))
+        snprintf(text, 16, "\\u%04x", (unsigned)c);
+    else if (ascii && c >= 0x10000)
+        snprintf(text, 16, "\\u%04x\\u%04x", 0xd7c0 + ((unsigned)c >> 10), 0xdc00 + ((unsigned)c & 0x3ff));
+    else
+        return false;
+    return true;
 }
+
+static bool json_string(tpl_eval *ev, tpl_out *o, tpl_str s, bool ascii) { return quote_string(ev, o, s, "\"", json_escape, ascii); }
 
 static bool json_newline(tpl_eval *ev, tpl_out *o, const tpl_json_style *style, int depth) {
     if (!style->pretty) return !ev->status;

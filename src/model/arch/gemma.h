@@ -16,5 +16,11 @@
     { MG_LAYER(gate), MG_ROLE_GATE, LAYER "mlp.gate_proj", "blk.%d.ffn_gate", NULL, NULL, MG_DIM_F, MG_DIM_D, 0 },  \
     { MG_LAYER(up), MG_ROLE_UP, LAYER "mlp.up_proj", "blk.%d.ffn_up", NULL, NULL, MG_DIM_F, MG_DIM_D, 0 },          \
     { MG_LAYER(down), MG_ROLE_DOWN, LAYER "mlp.down_proj", "blk.%d.ffn_down", NULL, NULL, MG_DIM_D, MG_DIM_F, 0 }
+/* Gemma 2 and 3 have norms before and after each branch. */
+#define GEMMA_NORMS \
+    NORM(attn_norm, "input_layernorm", "attn_norm", MG_DIM_D),                               \
+    NORM(post_attn_norm, "post_attention_layernorm", "post_attention_norm", MG_DIM_D),       \
+    NORM(ffn_norm, "pre_feedforward_layernorm", "ffn_norm", MG_DIM_D),                       \
+    NORM(post_ffn_norm, "post_feedforward_layernorm", "post_ffw_norm", MG_DIM_D)
 
 #endif

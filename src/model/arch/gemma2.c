@@ -32,10 +32,7 @@ mg_tensor *mg_gemma2_block(mg_tape *t, const void *model, int layer, mg_tensor *
 
 static const mg_weight_row weights[] = {
     GEMMA_LINEARS,
-    NORM(attn_norm, "input_layernorm", "attn_norm", MG_DIM_D),
-    NORM(post_attn_norm, "post_attention_layernorm", "post_attention_norm", MG_DIM_D),
-    NORM(ffn_norm, "pre_feedforward_layernorm", "ffn_norm", MG_DIM_D),
-    NORM(post_ffn_norm, "post_feedforward_layernorm", "post_ffw_norm", MG_DIM_D),
+    GEMMA_NORMS,
     { 0 },
 };
 

@@ -4,10 +4,7 @@
 
 static const mg_weight_row weights[] = {
     GEMMA_LINEARS,
-    NORM(attn_norm, "input_layernorm", "attn_norm", MG_DIM_D),
-    NORM(post_attn_norm, "post_attention_layernorm", "post_attention_norm", MG_DIM_D),
-    NORM(ffn_norm, "pre_feedforward_layernorm", "ffn_norm", MG_DIM_D),
-    NORM(post_ffn_norm, "post_feedforward_layernorm", "post_ffw_norm", MG_DIM_D),
+    GEMMA_NORMS,
     NORM(q_norm, "self_attn.q_norm", "attn_q_norm", MG_DIM_HD),
     NORM(k_norm, "self_attn.k_norm", "attn_k_norm", MG_DIM_HD),
     { 0 },
