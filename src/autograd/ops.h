@@ -27,6 +27,26 @@ enum { MG_LORAS = 4 };
 mg_tensor *mg_lora_down(mg_tape *t, mg_tensor *x, mg_tensor *const *a, int n);
 mg_tensor *mg_lora_up(mg_tape *t, mg_tensor *y, mg_tensor *u, int part, mg_tensor *b, float scale);
 
+/* (x - shift) g h + shift: columns scaled by g [1,C] (trained) and h [1,C] (or NULL), a bias `shift` (or NULL) left out of
+ * it.  `kept`: the result is written over by what follows. */
+mg_tensor *mg_scale_columns(mg_tape *t, mg_tensor *x, mg_tensor *g, mg_tensor *h, mg_tensor *shift, bool kept);
+
+/* [1,O] = 1 / norm of each row of w + scale b a; `square` [O] are the squared norms of w's rows.  A constant. */
+mg_tensor *mg_dora_norm(mg_tape *t, mg_tensor *w, mg_tensor *a, mg_tensor *b, mg_tensor *square, float scale);
+
+/* In place on y [N,O]: y += x [N,I] dW^T, dW [O,I] made of up to four small matrices. */
+enum { MG_DELTA_PARTS = 4 };
+typedef struct mg_delta_kind {
+    const char *name;
+    /* work: memory for two matrices of w's size and a little more */
+    void (*build)(const mg_backend *b, const mg_mat *p, float scale, mg_mat w, mg_mat work);
+    /* Add what dw (which may be written over) gives the parts to those dp that have data. */
+    void (*back)(const mg_backend *b, const mg_mat *p, const mg_mat *dp, float scale, mg_mat dw, mg_mat work);
+} mg_delta_kind;
+extern const mg_delta_kind mg_delta_hadamard; /* scale (p0 p1) * (p2 p3), element by element */
+extern const mg_delta_kind mg_delta_kron;     /* scale (p0 p1) kron (p2 p3); p1 or p3 NULL: the one before is the whole factor */
+mg_tensor *mg_delta(mg_tape *t, mg_tensor *y, mg_tensor *x, const mg_delta_kind *kind, mg_tensor *const part[MG_DELTA_PARTS], float scale);
+
 /* a + scale b */
 mg_tensor *mg_add(mg_tape *t, mg_tensor *a, mg_tensor *b, float scale);
 

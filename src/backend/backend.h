@@ -47,6 +47,16 @@ typedef struct { mg_mat dx, dy, w; bool accumulate; void *work; } mg_linear_dx_a
 /* y [1,C] += column sums of x [N,C] */
 typedef struct { mg_mat y, x; } mg_column_sum_args;
 
+/* y [N,C] = (accumulate ? y : 0) + (x - shift) g h, plus shift again with put_back; g is [N,C] or a row [1,C] for all,
+ * h and shift are such rows or have no data.  y may be x or g. */
+typedef struct { mg_mat y, x, g, h, shift; bool accumulate, put_back; } mg_multiply_args;
+/* inv [1,O] = 1 / norm of row o of W + s b a, from square [1,O] (of W's rows), b [O,R], wa [R,O] = a W^T, aa [R,R] = a a^T:
+ * square + 2 s b.wa + s^2 b aa b (DoRA, arXiv 2402.09353) */
+typedef struct { mg_mat inv, square, b, wa, aa; float scale; } mg_dora_norm_args;
+/* y [ac, bd] = scale a [a,b] kron b [c,d]; and da, db (may have no data) += what dy gives them.  a, b, dy, y of one format */
+typedef struct { mg_mat y, a, b; float scale; } mg_kron_args;
+typedef struct { mg_mat da, db, dy, a, b; float scale; } mg_kron_back_args;
+
 /* y [N,D] = scale * w[ids[r]] */
 typedef struct { mg_mat y, w; const int32_t *ids; float scale; } mg_embed_args;
 /* dw[ids[r]] += scale * dy[r] */

@@ -130,7 +130,7 @@ const mg_option mg_sft_option_rows[] = {
       .help = MG_N("new order of the samples in each epoch") },
 
     /* ---- adapter ---- */
-    { .name = "method", .aliases = "finetuning_type,fine_tune_type", .type = &mg_option_enum, .offset = AT(method), .def = "lora",
+    { .name = "method", .aliases = "finetuning_type,fine_tune_type,use_dora{true>dora|false>},peft_use_dora{true>dora|false>}", .type = &mg_option_enum, .offset = AT(method), .def = "lora",
       .choices = METHODS, .group = ADAPTER, .help = MG_N("how to fine-tune") },
     { .name = "lora_r", .aliases = "lora_rank,r,rank,peft_lora_r,lora_parameters.rank", .type = &mg_option_int,
       .offset = AT(lora_r), .def = "16", .min = 1, .max = 4096, .group = ADAPTER, .help = MG_N("rank of LoRA") },
@@ -329,8 +329,6 @@ const mg_option_foreign mg_foreign_options[] = {
     { "use_fast_tokenizer", NULL, MG_N("the model's own files say what it is") },
     { "is_llama_derived_model", NULL, MG_N("the model's own files say what it is") },
     { "lora_bias", "none", NO_METHOD },
-    { "use_dora", "false", NO_METHOD },
-    { "peft_use_dora", "false", NO_METHOD },
     { "use_galore", "false", NO_METHOD },
     { "label_smoothing_factor", "0|0.0", NO_METHOD },
     { "stage", "sft", MG_N("the verb names the method: migaki sft") },

@@ -86,6 +86,8 @@ static bool add_linear(mg_pieces *p, const listing *g, const mg_weight_row *row,
     mg_piece *b = add(p, l->bias, layer);
     if (!b) return false;
     name_it(b, g->gguf ? row->gguf_bias : row->hf_bias, layer, "");
+    for (const mg_hook *h = active(l->hooks); h; h = active(h->next))
+        if (h->kind->merge_bias) b->bias_of = l;
     if (g->gguf && row->flags & MG_WEIGHT_OTHER_ROWS) {
         b->rows = b->cols;
         b->cols = 1;
@@ -166,7 +168,7 @@ void mg_pieces_free(mg_pieces *p) {
 
 /* ---- rows ---- */
 
-bool mg_piece_is_merged(const mg_piece *p) { return p->tuned || (p->linear && active(p->linear->hooks)); }
+bool mg_piece_is_merged(const mg_piece *p) { return p->tuned || p->bias_of || (p->linear && active(p->linear->hooks)); }
 
 int64_t mg_piece_row(const mg_piece *p, int64_t row) { return p->order ? mg_weight_row_in_hf(p->config, p->order, row) : row; }
 
@@ -198,6 +200,8 @@ static void make_row(part *c, int64_t row) {
     p->from->decode(x, p->data, p->side, from * p->cols, p->cols);
     for (const mg_hook *h = p->linear ? active(p->linear->hooks) : NULL; h; h = active(h->next))
         h->kind->merge(h, p->linear, x, from, 1);
+    for (const mg_hook *h = p->bias_of ? active(p->bias_of->hooks) : NULL; h; h = active(h->next))
+        if (h->kind->merge_bias) h->kind->merge_bias(h, x, p->cols == 1 ? from : 0, p->cols);
     float most = 0, sum = 0;
     for (int64_t i = 0; i < p->cols; i++) {
         x[i] += p->offset;

@@ -23,6 +23,7 @@ typedef struct mg_piece {
     const mg_linear *linear; /* its hooks are merged in; NULL: none */
     int              layer;  /* -1: outside the blocks */
     mg_role          role;   /* 0: no product's weight */
+    const mg_linear *bias_of; /* its hooks change this bias; NULL: none does */
     bool             tuned; /* an adapter's numbers, not those of the model's file */
 } mg_piece;
 

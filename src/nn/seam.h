@@ -44,6 +44,8 @@ typedef struct mg_hook_kind {
     /* Turn rows first .. first+n-1 of the layer's weight, w [n,I], into those with which the layer alone computes what
      * it computes with the hook (dropout aside).  Called from several threads.  NULL: no weight can say it. */
     void (*merge)(const mg_hook *h, const mg_linear *l, float *w, int64_t first, int64_t n);
+    /* The same for numbers first .. first+n-1 of its bias; NULL: the bias stays. */
+    void (*merge_bias)(const mg_hook *h, float *bias, int64_t first, int64_t n);
 } mg_hook_kind;
 
 enum { MG_HOOK_PARAMS = 4 };

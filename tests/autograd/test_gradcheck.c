@@ -171,6 +171,37 @@ static mg_tensor *build_loras(mg_tape *t, problem *p) {
     return sum;
 }
 
+/* bit 0: constants beside the trained numbers; bit 1: a shift */
+static void draw_scale_columns(problem *p) {
+    int cols = random_size(&p->r, 9);
+    leaf(p, p->rows, cols, false);
+    leaf(p, cols, 1, true);
+    for (int i = 0; i < 2; i++) leaf(p, 1, cols, false)->needs_grad = false;
+}
+static mg_tensor *build_scale_columns(mg_tape *t, problem *p) {
+    return mg_scale_columns(t, &p->leaf[0], &p->leaf[1], p->choice & 1 ? &p->leaf[2] : NULL, p->choice & 2 ? &p->leaf[3] : NULL, true);
+}
+
+/* 0: hadamard; 1 to 4: kron with whole and with factored sides */
+static void draw_delta(problem *p) {
+    int a = random_size(&p->r, 3), b = random_size(&p->r, 3), c = random_size(&p->r, 3), d = random_size(&p->r, 3), r = random_size(&p->r, 3);
+    int in = b * d, out = a * c;
+    bool whole_first = p->choice == 1 || p->choice == 2, whole_second = p->choice == 1 || p->choice == 3;
+    leaf(p, p->rows, out, false);
+    leaf(p, p->rows, in, false);
+    if (!p->choice) {
+        leaf(p, out, r, true), leaf(p, r, in, true), leaf(p, out, r, true), leaf(p, r, in, true);
+        return;
+    }
+    leaf(p, a, whole_first ? b : r, true), leaf(p, r, b, true)->needs_grad = !whole_first;
+    leaf(p, c, whole_second ? d : r, true), leaf(p, r, d, true)->needs_grad = !whole_second;
+}
+static mg_tensor *build_delta(mg_tape *t, problem *p) {
+    bool       whole_first = p->choice == 1 || p->choice == 2, whole_second = p->choice == 1 || p->choice == 3;
+    mg_tensor *part[MG_DELTA_PARTS] = { &p->leaf[2], whole_first ? NULL : &p->leaf[3], &p->leaf[4], whole_second ? NULL : &p->leaf[5] };
+    return mg_delta(t, copy(t, &p->leaf[0]), &p->leaf[1], p->choice ? &mg_delta_kron : &mg_delta_hadamard, part, p->scale);
+}
+
 static void draw_add(problem *p) {
     int cols = random_size(&p->r, 9);
     leaf(p, p->rows, cols, false);
@@ -349,6 +380,9 @@ static const op_case cases[] = {
     { "matmul", 6, draw_matmul, build_matmul },
     { "lora", 6, draw_lora, build_lora },
     { "loras", 4, draw_loras, build_loras },
+
+    { "scale_columns", 4, draw_scale_columns, build_scale_columns },
+    { "delta", 5, draw_delta, build_delta },
     { "add", 2, draw_add, build_add },
     { "rmsnorm", 5, draw_rmsnorm, build_rmsnorm },
     { "rope", 2, draw_rope, build_rope },

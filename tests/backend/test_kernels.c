@@ -327,6 +327,54 @@ static void try_column_sum(trial *t) {
     compare(t, "y", y, t->elementwise, sqrt(rows));
 }
 
+static void try_multiply(trial *t) {
+    int    rows = rows_of(t), cols = cols_of(t);
+    bool   add = random_int(&t->r, 0, 1);
+    twin   y = output(t, rows, cols, add);
+    mg_mat none = { 0 }, x = input(t, rows, cols), g = input(t, random_int(&t->r, 0, 1) ? 1 : rows, cols);
+    mg_multiply_args a = { .x = x, .g = g, .h = random_int(&t->r, 0, 1) ? input(t, 1, cols) : none,
+                           .shift = random_int(&t->r, 0, 1) ? input(t, 1, cols) : none, .accumulate = add,
+                           .put_back = random_int(&t->r, 0, 1) };
+    mg_multiply_args ref = a, got = a;
+    ref.y = y.ref, got.y = y.got;
+    RUN(t, multiply, ref, got);
+    compare(t, "y", y, t->elementwise, 3);
+}
+
+static void try_dora_norm(trial *t) {
+    int    rows = rows_of(t), rank = random_int(&t->r, 1, 9);
+    twin   inv = output(t, 1, rows, false);
+    mg_mat square = input(t, 1, rows), b = input(t, rows, rank), wa = input(t, rank, rows), a = input(t, rank, 5), aa = input(t, rank, rank);
+    for (int i = 0; i < rows; i++) ((float *)square.data)[i] = 200 + fabsf(((float *)square.data)[i]); /* no norm is near zero */
+    for (int i = 0; i < rank; i++)
+        for (int k = 0; k < rank; k++) {
+            double sum = 0;
+            for (int c = 0; c < 5; c++) sum += (double)((float *)a.data)[i * 5 + c] * (double)((float *)a.data)[k * 5 + c];
+            ((float *)aa.data)[i * rank + k] = (float)sum;
+        }
+    mg_dora_norm_args ref = { inv.ref, square, b, wa, aa, 0.5f }, got = { inv.got, square, b, wa, aa, 0.5f };
+    RUN(t, dora_norm, ref, got);
+    compare(t, "inv", inv, t->elementwise, 0.1);
+}
+
+static void try_kron(trial *t) {
+    int    ar = random_int(&t->r, 1, 5), ac = random_int(&t->r, 1, 5), br = random_int(&t->r, 1, 7), bc = random_int(&t->r, 1, 9);
+    twin   y = output(t, ar * br, ac * bc, false);
+    mg_mat a = input(t, ar, ac), b = input(t, br, bc);
+    RUN(t, kron, ((mg_kron_args){ y.ref, a, b, 0.3f }), ((mg_kron_args){ y.got, a, b, 0.3f }));
+    compare(t, "y", y, t->elementwise, 0.3);
+}
+
+static void try_kron_back(trial *t) {
+    int    ar = random_int(&t->r, 1, 5), ac = random_int(&t->r, 1, 5), br = random_int(&t->r, 1, 7), bc = random_int(&t->r, 1, 9);
+    int    kind = random_int(&t->r, 0, 2); /* 1: no da; 2: no db */
+    twin   da = kind == 1 ? nothing() : output(t, ar, ac, true), db = kind == 2 ? nothing() : output(t, br, bc, true);
+    mg_mat a = input(t, ar, ac), b = input(t, br, bc), dy = input(t, ar * br, ac * bc);
+    RUN(t, kron_back, ((mg_kron_back_args){ da.ref, db.ref, dy, a, b, 0.3f }), ((mg_kron_back_args){ da.got, db.got, dy, a, b, 0.3f }));
+    compare(t, "da", da, t->elementwise, sqrt(br * bc));
+    compare(t, "db", db, t->elementwise, sqrt(ar * ac));
+}
+
 static void try_embed(trial *t) {
     const mg_format *f = weight_format(t);
     int              n = rows_of(t), v = random_size(&t->r, 30), d = weight_cols(t, f, cols_of(t));

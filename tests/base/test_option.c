@@ -277,7 +277,6 @@ static void test_refusals(void **state) {
         { "--lr_scheduler_type=poly", NULL, MG_USAGE, "cosine, linear" },
         { "--fp16", NULL, MG_UNSUPPORTED, "dtype" },
         { "--quantization_bit", "3", MG_UNSUPPORTED, "load_in_4bit" },
-        { "--use_dora=true", NULL, MG_UNSUPPORTED, "use_dora" },
         { "--method=qlora2", NULL, MG_USAGE, "lora" },
         { "--memory_limit=8 apples", NULL, MG_USAGE, "8GB" },
         { "-x", NULL, MG_USAGE, "-m" },
@@ -305,7 +304,6 @@ static void test_refusals(void **state) {
         { "lora:\n  lora_r: 4\n", "unknown option 'lora.lora_r'", MG_CONFIG },
         { "lr: \"\n", "not valid YAML", MG_CONFIG },
         { "seed: 1\n  x: 2\n", "not valid YAML", MG_CONFIG },
-        { "use_dora: true", "use_dora", MG_UNSUPPORTED },
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         mg_options *o = fresh(&v);

@@ -6,6 +6,7 @@
 #include "backend/cpu/cpu.h"
 #include "backend/cpu/loops.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { GRAIN = 8192 }; /* elements of a cheap loop */
@@ -130,6 +131,66 @@ RANGE(column_sum, mg_column_sum_args)
 void mg_cpu_column_sum(mg_column_sum_args a) {
     MG_ASSERT_EQ(a.y.cols, a.x.cols);
     mg_parallel(a.x.cols, mg_cpu_up(row_grain(a.x.rows), 64), column_sum_range, &a);
+}
+
+/* ---- products of elements ---- */
+
+RANGE(multiply, mg_multiply_args)
+    mg_cpu_loops_now()->multiply(a, begin, end);
+}
+void mg_cpu_multiply(mg_multiply_args a) { mg_parallel(a.x.rows, row_grain(a.x.cols), multiply_range, &a); }
+
+RANGE(dora_norm, mg_dora_norm_args)
+    int64_t      rank = a->b.cols, s = a->wa.cols;
+    const float *wa = F(a->wa);
+    double       scale = (double)a->scale;
+    for (int64_t o = begin; o < end; o++) {
+        const float *b = mg_cpu_at(a->b, o);
+        double       along = 0, own = 0;
+        for (int64_t k = 0; k < rank; k++) {
+            const float *aa = mg_cpu_at(a->aa, k);
+            double       sum = 0;
+            for (int64_t l = 0; l < rank; l++) sum += (double)b[l] * (double)aa[l];
+            along += (double)b[k] * (double)wa[k * s + o];
+            own += (double)b[k] * sum;
+        }
+        double square = (double)F(a->square)[o] + 2 * scale * along + scale * scale * own;
+        F(a->inv)[o] = (float)(square > 0 ? 1 / sqrt(square) : 0);
+    }
+}
+void mg_cpu_dora_norm(mg_dora_norm_args a) { mg_parallel(a.b.rows, row_grain(a.b.cols * a.b.cols), dora_norm_range, &a); }
+
+RANGE(kron, mg_kron_args)
+    for (int64_t r = begin; r < end; r++) {
+        const float *of_a = mg_cpu_at(a->a, r / a->b.rows), *of_b = mg_cpu_at(a->b, r % a->b.rows);
+        for (int64_t j = 0; j < a->a.cols; j++)
+            mg_cpu_loops_now()->add(mg_cpu_at(a->y, r) + j * a->b.cols, of_b, a->scale * of_a[j], false, a->b.cols);
+    }
+}
+void mg_cpu_kron(mg_kron_args a) { mg_parallel(a.y.rows, row_grain(a.y.cols), kron_range, &a); }
+
+/* Rows of the first factor, each with its own rows of dy. */
+RANGE(kron_back_a, mg_kron_back_args)
+    for (int64_t i = begin; i < end; i++)
+        for (int64_t j = 0; j < a->a.cols; j++) {
+            double sum = 0;
+            for (int64_t k = 0; k < a->b.rows; k++) {
+                const float *dy = mg_cpu_at(a->dy, i * a->b.rows + k) + j * a->b.cols, *b = mg_cpu_at(a->b, k);
+                for (int64_t l = 0; l < a->b.cols; l++) sum += (double)dy[l] * (double)b[l];
+            }
+            mg_cpu_at(a->da, i)[j] += (float)((double)a->scale * sum);
+        }
+}
+RANGE(kron_back_b, mg_kron_back_args)
+    for (int64_t k = begin; k < end; k++)
+        for (int64_t i = 0; i < a->a.rows; i++)
+            for (int64_t j = 0; j < a->a.cols; j++)
+                mg_cpu_loops_now()->add(mg_cpu_at(a->db, k), mg_cpu_at(a->dy, i * a->b.rows + k) + j * a->b.cols,
+                                        a->scale * mg_cpu_at(a->a, i)[j], true, a->b.cols);
+}
+void mg_cpu_kron_back(mg_kron_back_args a) {
+    if (a.da.data) mg_parallel(a.a.rows, row_grain(a.b.rows * a.dy.cols), kron_back_a_range, &a);
+    if (a.db.data) mg_parallel(a.b.rows, row_grain(a.a.rows * a.dy.cols), kron_back_b_range, &a);
 }
 
 /* ---- the table of embeddings ---- */

@@ -141,6 +141,33 @@ void MG_LOOP(column_sum)(float *y, const float *x, int64_t rows, int64_t cols, i
     }
 }
 
+/* (x - shift) g h into y, or onto it; what is not there is a row of its neutral number. */
+void MG_LOOP(multiply)(const mg_multiply_args *a, int64_t first, int64_t last) {
+    int64_t      n = a->x.cols;
+    const float *h = a->h.data, *shift = a->shift.data;
+    float        back = a->put_back;
+    for (int64_t r = first; r < last; r++) {
+        const float *x = (const float *)a->x.data + r * n, *g = (const float *)a->g.data + (a->g.rows == 1 ? 0 : r * n);
+        float       *y = (float *)a->y.data + r * n;
+        if (!h && !shift && a->accumulate) {
+            MG_VECTOR
+            for (int64_t c = 0; c < n; c++) y[c] += x[c] * g[c];
+        } else if (!h && !shift) {
+            MG_VECTOR
+            for (int64_t c = 0; c < n; c++) y[c] = x[c] * g[c];
+        } else if (!shift && a->accumulate) {
+            MG_VECTOR
+            for (int64_t c = 0; c < n; c++) y[c] += x[c] * g[c] * h[c];
+        } else if (!shift) {
+            MG_VECTOR
+            for (int64_t c = 0; c < n; c++) y[c] = x[c] * g[c] * h[c];
+        } else {
+            for (int64_t c = 0; c < n; c++)
+                y[c] = (x[c] - shift[c]) * g[c] * (h ? h[c] : 1) + back * shift[c] + (a->accumulate ? y[c] : 0);
+        }
+    }
+}
+
 double MG_LOOP(sum)(const float *x, int64_t n) {
     double sum = 0;
 #pragma omp simd reduction(+ : sum)
