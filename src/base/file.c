@@ -152,3 +152,29 @@ const char *mg_path_base(const char *path) {
     const char *slash = strrchr(path, '/');
     return slash ? slash + 1 : path;
 }
+
+static mg_status not_in_place(const char *path, int why, mg_error *err) {
+    return mg_fail(err, MG_IO, "%s: cannot be put in place: %s", path, strerror(why));
+}
+
+static mg_status replace_in_two_steps(const char *path, const char *made, mg_error *err) {
+    mg_buf old = { 0 };
+    mg_buf_printf(&old, "%s.old-%ld", path, (long)getpid());
+    mg_status st = old.failed ? mg_fail(err, MG_NOMEM, "%s: no memory", path) : MG_OK;
+    if (!st && rename(path, old.data)) st = not_in_place(path, errno, err);
+    if (!st && rename(made, path)) {
+        st = not_in_place(path, errno, err);
+        rename(old.data, path);
+    } else if (!st)
+        mg_remove_folder(old.data, NULL);
+    mg_buf_free(&old);
+    return st;
+}
+
+mg_status mg_replace_folder(const char *path, const char *made, mg_error *err) {
+    if (!rename(made, path)) return MG_OK;
+    if (errno != ENOTEMPTY && errno != EEXIST) return not_in_place(path, errno, err);
+    if (renameat2(AT_FDCWD, made, AT_FDCWD, path, RENAME_EXCHANGE)) return replace_in_two_steps(path, made, err);
+    mg_remove_folder(made, NULL);
+    return MG_OK;
+}

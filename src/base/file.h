@@ -27,6 +27,11 @@ mg_status mg_make_folder(const char *path, mg_error *err); /* and its parents; e
 bool      mg_is_folder(const char *path);
 bool      mg_is_file(const char *path);
 mg_status mg_sync_folder(const char *path, mg_error *err);
+/* Give the folder `made` the name `path`.  A folder that stands there changes names with it in one step and is then
+ * deleted: a reader sees the old one or the new one, never none.  A file system that cannot exchange gets two steps, the
+ * first of which is taken back when the second fails.  Of the old one what cannot be deleted stays under the name `made`
+ * (or PATH.old-PID).  MG_IO: both are as they were. */
+mg_status mg_replace_folder(const char *path, const char *made, mg_error *err);
 /* Delete a folder with all that is in it, following no links.  MG_IO: something stayed. */
 mg_status mg_remove_folder(const char *path, mg_error *err);
 

@@ -11,13 +11,15 @@
 #include "deliver/deliver.h"
 #include "deliver/replay.h"
 
+#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <libintl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -240,6 +242,38 @@ static bool still_wanted(void *context) {
     return wanted();
 }
 
+enum { STALE_SECONDS = 60 }; /* in which somebody with other process ids, on a shared disk, has written something */
+
+/* `name` is `base`.tmp-PID or .old-PID of a process that is no more. */
+static bool is_stale(const char *folder, const char *name, const char *base) {
+    size_t      n = strlen(base);
+    struct stat info;
+    char       *end, *path;
+    if (strncmp(name, base, n) || (strncmp(name + n, ".tmp-", 5) && strncmp(name + n, ".old-", 5))) return false;
+    long pid = strtol(name + n + 5, &end, 10);
+    if (*end || pid <= 0 || (!kill((pid_t)pid, 0) || errno != ESRCH)) return false;
+    path = mg_path_join(folder, name);
+    bool stale = path && !lstat(path, &info) && time(NULL) - info.st_mtime > STALE_SECONDS;
+    free(path);
+    return stale;
+}
+
+/* What a killed process left beside `path`: nothing reads it, and it is as large as a model. */
+static void sweep(const char *path) {
+    char       *folder = mg_strdup(path), *slash = folder ? strrchr(folder, '/') : NULL;
+    const char *base = slash ? slash + 1 : path;
+    if (slash) *slash = 0;
+    const char *where = !slash ? "." : *folder ? folder : "/";
+    DIR        *d = folder ? opendir(where) : NULL;
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char *left = is_stale(where, e->d_name, base) ? mg_path_join(where, e->d_name) : NULL;
+        if (left && unlink(left)) mg_remove_folder(left, NULL);
+        free(left);
+    }
+    if (d) closedir(d);
+    free(folder);
+}
+
 static mg_status begin_output(work *w, mg_error *err) {
     const char *out = w->o->out;
     size_t      n = strlen(out);
@@ -248,6 +282,7 @@ static mg_status begin_output(work *w, mg_error *err) {
     mg_status   st = MG_OK;
     if (!path) return mg_fail(err, MG_NOMEM, "%s: no memory", out);
     while (n > 1 && path[n - 1] == '/') path[--n] = 0;
+    sweep(path);
     if (w->to->folder) {
         mg_buf_printf(&temp, "%s.tmp-%ld", path, (long)getpid());
         st = temp.failed ? mg_fail(err, MG_NOMEM, "%s: no memory", out) : mg_make_folder(temp.data, err);
@@ -267,38 +302,12 @@ static mg_status begin_output(work *w, mg_error *err) {
     return st;
 }
 
-/* Put `made` in the place of the folder `out`, whose files go.  The two change names in one step, so that there is never
- * none; a file system that cannot do that gets two steps, the first of which is taken back when the second fails. */
-static mg_status replace_folder(const char *made, const char *out, mg_error *err) {
-    if (!renameat2(AT_FDCWD, made, AT_FDCWD, out, RENAME_EXCHANGE)) return mg_remove_folder(made, err);
-    mg_buf    old = { 0 };
-    mg_status st = MG_OK;
-    mg_buf_printf(&old, "%s.old-%ld", out, (long)getpid());
-    if (old.failed)
-        st = mg_fail(err, MG_NOMEM, "%s: no memory", out);
-    else if (rename(out, old.data))
-        st = mg_fail(err, MG_IO, "%s: cannot be put in place: %s", out, strerror(errno));
-    else if (rename(made, out)) {
-        st = mg_fail(err, MG_IO, "%s: cannot be put in place: %s", out, strerror(errno));
-        rename(old.data, out);
-    } else
-        st = mg_remove_folder(old.data, err);
-    mg_buf_free(&old);
-    return st;
-}
-
 /* The folder gets its name. */
 static mg_status place_folder(work *w, mg_error *err) {
     char       *parent = mg_strdup(w->folder), *slash = parent ? strrchr(parent, '/') : NULL;
     size_t      n = strlen(w->folder) - strlen(strrchr(w->folder, '.'));
     char       *out = mg_strndup(w->folder, n); /* without .tmp-PID */
-    mg_status   st = MG_OK;
-    if (!out || !parent)
-        st = mg_fail(err, MG_NOMEM, "%s: no memory", w->o->out);
-    else if (mg_is_folder(out))
-        st = replace_folder(w->folder, out, err);
-    else if (rename(w->folder, out))
-        st = mg_fail(err, MG_IO, "%s: cannot be put in place: %s", out, strerror(errno));
+    mg_status   st = out && parent ? mg_replace_folder(out, w->folder, err) : mg_fail(err, MG_NOMEM, "%s: no memory", w->o->out);
     if (!st) {
         free(w->folder);
         w->folder = NULL;

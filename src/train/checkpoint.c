@@ -234,20 +234,6 @@ static void print_manifest(mg_buf *b, const mg_checkpoint_writer *w) {
     mg_buf_printf(b, SUM_KEY "%s\"\n}\n", sum);
 }
 
-/* Put `temp` in the place of `final`; one that stands there is removed afterwards. */
-static mg_status move_into_place(const char *temp, const char *final, mg_error *err) {
-    if (!rename(temp, final)) return MG_OK;
-    if (errno != ENOTEMPTY && errno != EEXIST)
-        return mg_fail(err, MG_IO, "%s: cannot be renamed: %s", temp, strerror(errno));
-    if (renameat2(AT_FDCWD, temp, AT_FDCWD, final, RENAME_EXCHANGE)) { /* a file system without the exchange */
-        mg_status st = mg_remove_folder(final, err);
-        if (st) return st;
-        return rename(temp, final) ? mg_fail(err, MG_IO, "%s: cannot be renamed: %s", temp, strerror(errno)) : MG_OK;
-    }
-    mg_remove_folder(temp, NULL); /* the old one; mg_checkpoint_clean finds it if this fails */
-    return MG_OK;
-}
-
 mg_status mg_checkpoint_commit(mg_checkpoint_writer *w, mg_error *err) {
     mg_buf    manifest = { 0 };
     char     *path = mg_path_join(w->temp, "MANIFEST"), *final = checkpoint_path(w->run_folder, w->info.step, "");
@@ -257,7 +243,7 @@ mg_status mg_checkpoint_commit(mg_checkpoint_writer *w, mg_error *err) {
     if (!st) st = mg_sync_folder(w->temp, err); /* the files before the manifest that vouches for them */
     if (!st) st = write_new(path, manifest.data, manifest.len, err);
     if (!st) st = mg_sync_folder(w->temp, err);
-    if (!st) st = move_into_place(w->temp, final, err);
+    if (!st) st = mg_replace_folder(final, w->temp, err);
     if (!st) st = mg_sync_folder(w->run_folder, err);
     mg_buf_free(&manifest);
     free(path);

@@ -52,4 +52,20 @@ for signal in INT TERM; do
     [ $code = 130 ] || { echo "SIG$signal: exit code $code"; cat err; failed=1; }
     nothing stopped.gguf
 done
+
+# killed in the middle: nothing has the name, an old file stays whole, and what lies beside is swept later
+before=$(sha256sum < same.gguf)
+for to in stopped.gguf same.gguf; do
+    "$MIGAKI_BIN" export -m "$model" --to gguf:f32 -o $to --overwrite > out 2> err &
+    for i in $(seq 200); do ls $to.tmp-* > /dev/null 2>&1 && break; sleep 0.02; done
+    kill -KILL $!
+    wait $! 2> /dev/null
+    ls $to.tmp-* > /dev/null 2>&1 || { echo "it was not killed in the middle"; failed=1; }
+done
+[ ! -e stopped.gguf ] && [ "$(sha256sum < same.gguf)" = "$before" ] || { echo "half a file has a name"; failed=1; }
+touch -d '2 minutes ago' ./*.tmp-*
+touch -d '2 minutes ago' same.gguf.tmp-$$ same.gguf.tmp-1x # of a living process; no such name
+wants 0 "after a kill" "$MIGAKI_BIN" export -m "$model" --to gguf -o same.gguf $quick --overwrite
+[ "$(ls -d same.gguf.tmp-* | sort | tr '\n' ' ')" = "$(printf '%s\n' same.gguf.tmp-$$ same.gguf.tmp-1x | sort | tr '\n' ' ')" ] || { echo "left: $(ls -d same.gguf.*)"; failed=1; }
+[ -e stopped.gguf.tmp-* ] || { echo "what belongs to another output went, too"; failed=1; }
 exit $failed
