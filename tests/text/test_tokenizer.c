@@ -66,6 +66,28 @@ static void test_sentencepiece_bpe(void **state) {
     mg_tokenizer_free(t);
 }
 
+/* Text of a message is text: "<s>" in it is spelled out, as SentencePiece does.  (ids_spm is SentencePiece 0.1.97.) */
+static void test_special_text_stays_text(void **state) {
+    (void)state;
+    mg_error      err;
+    mg_json       j = { 0 };
+    size_t        i, n;
+    int           spelled = 0;
+    yyjson_val   *item;
+    mg_tokenizer *t[] = { spm_of_file(ref_path("tokenizers/llama2/tokenizer.model")),
+                          tokenizer_of_file(ref_path("tokenizers/llama2/tokenizer.generated.json")) };
+    assert_ok(mg_json_open(&j, reference("llama2"), REFERENCE_FILE_LIMIT, &err), err);
+    yyjson_arr_foreach(j.root, i, n, item) {
+        yyjson_val *want = yyjson_obj_get(item, "ids_spm");
+        for (int k = 0; k < 2; k++) assert_false(ids_differ(t[k], yyjson_obj_get(item, "text"), 0, want));
+        spelled += !yyjson_equals(want, yyjson_obj_get(item, "ids"));
+    }
+    assert_true(n > 200 && spelled > 10);
+    mg_json_free(&j);
+    mg_tokenizer_free(t[0]);
+    mg_tokenizer_free(t[1]);
+}
+
 /* Gemma 2 as a GGUF file would describe it: tokens, types and scores without merges. */
 static void test_gemma2_without_merges(void **state) {
     (void)state;
@@ -173,7 +195,7 @@ static const hf_case spm_cases[] = {
 
 int main(void) {
     enum { HF = sizeof hf_cases / sizeof *hf_cases, SPM = sizeof spm_cases / sizeof *spm_cases };
-    struct CMUnitTest tests[3 * HF + SPM + 2];
+    struct CMUnitTest tests[3 * HF + SPM + 3];
     size_t            n = 0;
     for (int i = 0; i < HF; i++) {
         tests[n++] =
@@ -185,6 +207,7 @@ int main(void) {
         tests[n++] = (struct CMUnitTest){ spm_cases[i].reference, test_sentencepiece_unigram, NULL, NULL,
                                           (void *)&spm_cases[i] };
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_sentencepiece_bpe);
+    tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_special_text_stays_text);
     tests[n++] = (struct CMUnitTest)cmocka_unit_test(test_gemma2_without_merges);
     return _cmocka_run_group_tests("tokenizer", tests, n, NULL, NULL);
 }
