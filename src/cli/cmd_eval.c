@@ -18,7 +18,8 @@ typedef struct {
     mg_inference_options model;
     mg_answer_options    answer;
     mg_list              data, metrics;
-    char                *shots_file, *tokenize, *system, *out;
+    char                *shots_file, *system, *out;
+    mg_metric_options    counting;
     int64_t              shots, limit, stride, window;
     int                  choice_by;
     bool                 before, raw;
@@ -35,8 +36,6 @@ static const mg_option rows[] = {
       .help = MG_N("scores of generated answers: bleu, chrf, chrf++, ter, rouge1, rouge2, rougeL, rougeLsum, exact_match, char_f1, repetition") },
     { .name = "before", .type = &mg_option_bool, .offset = AT(before), .def = "false", .group = "",
       .help = MG_N("also the model without its adapter, with a paired test of every difference") },
-    { .name = "tokenize", .type = &mg_option_string, .offset = AT(tokenize), .metavar = "NAME", .group = "",
-      .help = MG_N("words of BLEU and ROUGE: 13a, intl, zh, char, ja-mecab, none or rouge; otherwise by the language of the texts") },
     { .name = "choice_by", .type = &mg_option_enum, .offset = AT(choice_by), .def = "loglikelihood", .choices = "loglikelihood|generation", .group = "",
       .help = MG_N("how a choice is made: the likeliest text, or the one that the answer names") },
     { .name = "num_fewshot", .aliases = "num_shots", .type = &mg_option_int, .offset = AT(shots), .def = "0", .max = 64, .group = "",
@@ -58,6 +57,7 @@ static const mg_option rows[] = {
     { .name = "model_name_or_path", .aliases = "model,base_model,model_id", .type = &mg_option_string, .offset = AT(model.model),
       .flag = 'm', .metavar = "MODEL", .group = MG_N("Model"), .help = MG_N("a model without a run, or another base for the run") },
     MG_TEMPLATE_ROW(eval_options, model), MG_ANSWER_ROWS(eval_options, answer, "0", "128"),
+    MG_METRIC_ROWS(eval_options, counting),
     MG_CONTEXT_ROW(eval_options, model), MG_MACHINE_ROWS(eval_options, model), { 0 },
 };
 
@@ -66,13 +66,11 @@ static mg_status check(const eval_options *o, mg_error *err) {
     if (o->stride > o->window)
         return mg_fail(err, MG_CONFIG, "stride %lld is larger than window %lld; some tokens would never be scored",
                        (long long)o->stride, (long long)o->window);
-    if (o->tokenize && !mg_splitter_find(o->tokenize))
-        return mg_fail(err, MG_CONFIG, "tokenize %s: there are 13a, intl, zh, char, ja-mecab, none and rouge", o->tokenize);
     for (size_t i = 0; i < o->metrics.n; i++)
         if (!mg_metric_find(o->metrics.item[i]))
             return mg_fail(err, MG_CONFIG, "metrics: '%s' is not known; `migaki eval -h` lists them", o->metrics.item[i]);
     if (o->shots && !o->shots_file) return mg_fail(err, MG_CONFIG, "num_fewshot needs examples: name a file with --fewshot_file");
-    return MG_OK;
+    return mg_metric_options_check(&o->counting, err);
 }
 
 /* ---- showing ---- */
@@ -239,7 +237,7 @@ static mg_status evaluate(const eval_options *o, const mg_bundle *b, const mg_ba
                           mg_task *task, mg_eval_result *result, mg_error *err) {
     mg_eval_settings s = {
         .bundle = b, .backend = backend, .generate = mg_answer_settings(&o->answer, b), .metrics = &o->metrics,
-        .splitter = o->tokenize ? mg_splitter_find(o->tokenize) : NULL, .system = o->system, .max_length = o->window, .stride = o->stride,
+        .counting = &o->counting, .system = o->system, .max_length = o->window, .stride = o->stride,
         .shots = o->shots, .examples = o->shots ? examples : NULL, .before = o->before, .raw = o->raw,
         .choose_by_generation = o->choice_by == 1, .seed = (uint64_t)o->answer.seed,
     };

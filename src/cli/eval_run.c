@@ -330,7 +330,7 @@ static mg_status score_choices(mg_eval_result *r, const mg_eval_settings *s, mg_
 static double metric_score(const void *context, const double *sum) { return mg_scorer_score(context, sum); }
 
 static const mg_splitter *splitter_for(const mg_eval_result *r, const mg_eval_settings *s, const char *otherwise) {
-    if (s->splitter) return s->splitter;
+    if (s->counting->tokenize) return mg_splitter_find(s->counting->tokenize);
     for (size_t i = 0; i < r->task->n; i++) {
         const mg_splitter *found = mg_splitter_for((const char *const *)r->task->item[i].choice, r->task->item[i].n, "");
         const char        *said[] = { r->side[0].answer[i] };
@@ -341,13 +341,14 @@ static const mg_splitter *splitter_for(const mg_eval_result *r, const mg_eval_se
 }
 
 static mg_status score_metric(mg_eval_result *r, const mg_eval_settings *s, const mg_metric *m, mg_error *err) {
-    mg_metric_settings settings = mg_metric_defaults();
+    mg_metric_settings settings = mg_metric_options_settings(s->counting, splitter_for(r, s, "13a")->asian);
     mg_scorer          scorer = { 0 };
     mg_buf             sign = { 0 };
     mg_scored        *segment = mg_calloc(r->task->n, sizeof *segment);
     static const char *const empty[] = { "" };
-    settings.splitter = m->splitter ? splitter_for(r, s, m->splitter) : NULL;
-    settings.ter_normalized = settings.ter_asian = settings.splitter == NULL && splitter_for(r, s, "13a")->asian;
+    bool rouge = m->splitter && !strcmp(m->splitter, "rouge");
+    settings.splitter = !m->splitter ? NULL : rouge && s->counting->rouge_tokenize ? mg_splitter_find(s->counting->rouge_tokenize)
+                                                                                  : splitter_for(r, s, m->splitter);
     mg_status st = segment ? mg_scorer_open(&scorer, m, &settings, err) : no_memory(err);
     if (!st) st = room_for(r, (size_t)mg_scorer_width(&scorer), err);
     for (int k = 0; !st && k < sides(s); k++) {

@@ -2,6 +2,7 @@
 #ifndef MG_CLI_EVAL_RUN_H
 #define MG_CLI_EVAL_RUN_H
 
+#include "cli/eval_options.h"
 #include "cli/inference.h"
 #include "eval/metrics/metric.h"
 #include "eval/metrics/resample.h"
@@ -12,7 +13,7 @@ typedef struct mg_eval_settings {
     const mg_backend   *backend;
     mg_generate_options generate;
     const mg_list      *metrics;   /* names of generation metrics; empty: those that suit */
-    const mg_splitter  *splitter;  /* NULL: by the texts */
+    const mg_metric_options *counting; /* how BLEU and the others count; words NULL: by the texts */
     const char         *system;
     int64_t             max_length, stride; /* perplexity */
     int64_t             shots;

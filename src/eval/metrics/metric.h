@@ -26,6 +26,7 @@ typedef struct mg_metric_settings {
     int                 beta;      /* chrF: recall counts beta times as much */
     bool                whitespace, eps; /* chrF: count spaces; smooth as the first implementation did */
     bool ter_normalized, ter_no_punct, ter_asian, ter_case; /* TER, as sacreBLEU names them */
+    int  rouge_part; /* ROUGE's score: 0 F1, 1 precision, 2 recall */
 } mg_metric_settings;
 
 /* sacreBLEU's defaults. */

@@ -1,7 +1,7 @@
 /* rouge.c -- ROUGE (Lin 2004): recall, precision and F1 of n-grams (1, 2), of the longest common subsequence of the
  * whole text (L), and of the union of those of its lines (Lsum).
  *
- * The score is the mean F1 of the segments; of several references the one with the best F1 counts.  Words are those
+ * The score is the mean F1 (or precision, or recall) of the segments; of several references the one with the best F1 counts.  Words are those
  * of the tokenizer: rouge_score's for English (without its stemmer), MeCab's for Japanese, where the numbers are those
  * of ROUGE-1.5.5 over the same words. */
 #include "eval/metrics/metric.h"
@@ -205,14 +205,14 @@ static int width(const mg_metric *m, const mg_metric_settings *s) {
 }
 
 static double score(const mg_metric *m, const mg_metric_settings *s, const double *sum) {
-    (void)s;
-    return sum[3] > 0 ? m->scale * sum[0] / sum[3] : 0;
+    return sum[3] > 0 ? m->scale * sum[s->rouge_part] / sum[3] : 0;
 }
 
 static void sign(const mg_scorer *s, mg_buf *out) {
     mg_buf_printf(out, "case:%s|tok:", s->settings.lowercase ? "lc" : "mixed");
     mg_splitter_sign(s->settings.splitter, &s->work, out);
     mg_buf_str(out, "|stem:no|refs:best");
+    if (s->settings.rouge_part) mg_buf_str(out, s->settings.rouge_part == 1 ? "|score:precision" : "|score:recall");
 }
 
 static void detail(const mg_scorer *s, const double *sum, mg_buf *out) {
