@@ -99,6 +99,13 @@ mg_tensor *mg_glu(mg_tape *t, mg_tensor *gate, mg_tensor *up, mg_activation kind
  * top_id (or NULL) receives the most likely token of each labelled row. */
 mg_tensor *mg_logprob(mg_tape *t, mg_tensor *h, mg_tensor *head, float softcap, int32_t *top_id);
 
+/* [K n_seq,1]: z [N,K], log softmax of each column over the rows of each sequence, at row label[K s + k] of sequence s.
+ * The batch has K labels a sequence, label_row[K s + k] = k; `eye` is the identity [K,K], a constant. */
+mg_tensor *mg_places(mg_tape *t, mg_tensor *z, mg_tensor *eye);
+
+/* [1,1] = sum of (z - value of the batch)^2; z [n_labels,1] */
+mg_tensor *mg_square_error(mg_tape *t, mg_tensor *z);
+
 /* [1,1] = scale * sum of all elements */
 mg_tensor *mg_sum(mg_tape *t, mg_tensor *x, float scale);
 

@@ -115,10 +115,11 @@ void mg_tape_reset(mg_tape *t) {
     t->error_text = NULL;
 }
 
-static const int32_t *placed(mg_tape *t, const int32_t *from, int64_t n) {
+/* n numbers of four bytes */
+static const void *placed(mg_tape *t, const void *from, int64_t n) {
     if (!from || !n) return from;
-    int32_t *to = mg_keep_bytes(t, (size_t)n * sizeof *to);
-    if (to && !t->mem->dry) t->mem->device->put(to, from, (size_t)n * sizeof *to);
+    void *to = mg_keep_bytes(t, (size_t)n * sizeof(int32_t));
+    if (to && !t->mem->dry) t->mem->device->put(to, from, (size_t)n * sizeof(int32_t));
     return to;
 }
 
@@ -135,6 +136,7 @@ void mg_tape_batch(mg_tape *t, const mg_batch *b) {
     t->placed.label = placed(t, b->label, b->n_labels);
     t->placed.virtual_row = placed(t, b->virtual_row, b->n_virtual);
     t->placed.virtual_id = placed(t, b->virtual_id, b->n_virtual);
+    t->placed.value = placed(t, b->value, b->value ? b->n_labels : 0);
     t->batch = &t->placed;
 }
 

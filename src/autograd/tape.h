@@ -69,6 +69,8 @@ typedef struct mg_batch {
     /* rows that stand for no token but for row virtual_id[i] of a prompt that an adapter has; their ids are 0 */
     int64_t        n_virtual;
     const int32_t *virtual_row, *virtual_id;
+    const float   *value;       /* [n_labels] numbers to predict (scalars of the backend); NULL: labels are classes */
+    const struct mg_head *head; /* of a task, model/head.h; NULL: the model's own */
     struct mg_cache *cache; /* NULL in training */
     const int32_t   *slot;  /* [n_seq] the cache slot of each sequence */
 } mg_batch;

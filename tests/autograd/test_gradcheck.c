@@ -28,6 +28,7 @@ typedef struct problem {
     mg_attention_kind kind;
     mg_rope_table     table;
     float             angles[2][MOST_ROWS * 8];
+    double            value[MOST_ROWS], eye[9];
     uint16_t          half[4096]; /* a frozen weight in another format */
 } problem;
 
@@ -369,6 +370,35 @@ static mg_tensor *build_logprob(mg_tape *t, problem *p) {
     return p->choice < 8 ? first : mg_add(t, first, mg_logprob(t, h, &p->leaf[1], p->cap, NULL), 0.3f);
 }
 
+/* A column or three; odd ones: z is read again.  A sequence may have one row. */
+static void draw_places(problem *p) {
+    int K = p->choice < 2 ? 1 : 3;
+    leaf(p, p->rows, K, false);
+    p->leaf[1] = (mg_tensor){ .rows = K, .cols = K, .format = &mg_format_f64, .data = p->eye };
+    for (int i = 0; i < K * K; i++) p->eye[i] = i % (K + 1) == 0;
+    p->batch.n_labels = K * p->batch.n_seq;
+    for (int i = 0; i < p->batch.n_labels; i++) {
+        p->label_row[i] = i % K;
+        p->label[i] = random_int(&p->r, 0, p->start[i / K + 1] - p->start[i / K] - 1);
+    }
+}
+static mg_tensor *build_places(mg_tape *t, problem *p) {
+    mg_tensor *z = &p->leaf[0], *y = mg_places(t, z, &p->leaf[1]);
+    return p->choice % 2 ? mg_add(t, y, mg_places(t, z, &p->leaf[1]), 0.3f) : y;
+}
+
+/* 1: z is read again */
+static void draw_square_error(problem *p) {
+    leaf(p, p->rows, 1, false);
+    p->batch.n_labels = p->rows;
+    p->batch.value = (const float *)(const void *)p->value; /* scalars of this backend */
+    for (int i = 0; i < p->rows; i++) p->value[i] = random_normal(&p->r);
+}
+static mg_tensor *build_square_error(mg_tape *t, problem *p) {
+    mg_tensor *y = mg_square_error(t, &p->leaf[0]);
+    return p->choice ? mg_add(t, y, mg_sum(t, &p->leaf[0], 2), 0.5f) : y;
+}
+
 /* 1: x is read twice */
 static mg_tensor *build_sum(mg_tape *t, problem *p) {
     mg_tensor *y = mg_sum(t, &p->leaf[0], p->scale);
@@ -397,6 +427,8 @@ static const op_case cases[] = {
     { "lstm", 3, draw_lstm, build_lstm },
     { "attention", 10, draw_attention, build_attention },
     { "logprob", 9, draw_logprob, build_logprob },
+    { "places", 4, draw_places, build_places },
+    { "square_error", 2, draw_square_error, build_square_error },
     { "sum", 2, draw_add, build_sum },
 };
 enum { CASES = sizeof cases / sizeof *cases };
@@ -589,6 +621,8 @@ static void wrong_gradients_are_caught(void **state) {
     BAD("logprob", logprob, bad_logprob_at_once);
     BAD("logprob", logprob_back, bad_logprob_h);
     BAD("logprob", logprob_back, bad_logprob_w);
+    BAD("places", logprob_back, bad_logprob_w);
+    BAD("square_error", gemm, bad_gemm);
 #undef BAD
     for (int i = 0; i < n; i++) {
         double worst = 0;
