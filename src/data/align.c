@@ -10,6 +10,7 @@
  * tokens spell instead: a border lies where the tokens of the text before it end, provided that these spell the
  * beginning of the whole.  Nothing is ever searched for. */
 #include "data/sample_parts.h"
+#include "text/unicode.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -165,4 +166,99 @@ mg_status mg_align_place(const mg_aligned *a, size_t at, size_t *place, mg_error
     mg_buf_free(&all);
     mg_buf_free(&begin);
     return st;
+}
+
+/* ---- what folding explains ---- */
+
+/* The text's characters without case, width and accents, and where each byte of that came from. */
+typedef struct folded {
+    mg_buf  bytes;
+    size_t *end; /* [bytes.len] of the character in the text */
+    size_t  cap;
+} folded;
+
+/* One character of a text, folded: decomposed for compatibility, without marks, in lower case. */
+static bool fold(const char *s, size_t n, mg_buf *out) {
+    mg_buf   parts = { 0 };
+    uint32_t c;
+    bool     ok = mg_normalize(MG_NFKD, s, n, &parts);
+    for (size_t i = 0, len; ok && i < parts.len; i += len) {
+        char put[4];
+        len = mg_utf8_next(parts.data + i, parts.len - i, &c);
+        if (!len) break;
+        if (!mg_char_is_mark(c)) mg_buf_add(out, put, mg_utf8_put(put, mg_char_lower(c)));
+    }
+    mg_buf_free(&parts);
+    return ok && !out->failed;
+}
+
+static bool fold_text(const mg_aligned *a, folded *f) {
+    uint32_t c;
+    for (size_t i = 0, len; i < a->n; i += len) {
+        size_t before = f->bytes.len;
+        len = mg_utf8_next(a->text + i, a->n - i, &c);
+        if (!len || !fold(a->text + i, len, &f->bytes) || !MG_GROW(f->end, f->cap, f->bytes.len + 1)) return false;
+        for (size_t k = before; k < f->bytes.len; k++) f->end[k] = i + len;
+    }
+    return true;
+}
+
+static bool is_space(const char *s, size_t n) {
+    uint32_t c;
+    return n && mg_utf8_next(s, n, &c) && mg_char_is_space(c);
+}
+
+static size_t behind_space(const folded *f, size_t at) {
+    while (is_space(f->bytes.data + at, f->bytes.len - at)) at += mg_utf8_width(f->bytes.data[at]);
+    return at;
+}
+
+/* An unknown token stands for a word, or for one character between words. */
+static size_t behind_unknown(const folded *f, size_t at) {
+    size_t   begin = at, len;
+    uint32_t c;
+    for (; at < f->bytes.len; at += len) {
+        len = mg_utf8_next(f->bytes.data + at, f->bytes.len - at, &c);
+        if (!len || mg_char_is_space(c) || ((mg_char_is_punct(c) || mg_char_is_chinese(c)) && at > begin)) break;
+        if (mg_char_is_punct(c) || mg_char_is_chinese(c)) return at + len;
+    }
+    return at;
+}
+
+static bool walk_folded(mg_aligned *a, const folded *f) {
+    mg_buf word = { 0 }, plain = { 0 };
+    size_t at = 0;
+    bool   ok = true;
+    for (size_t i = 0; ok && i < a->ids.len; i++) {
+        int32_t id = a->ids.data[i];
+        word.len = plain.len = 0;
+        size_t last = at ? f->end[at - 1] : 0;
+        if (id == mg_tokenizer_unk(a->tokenizer)) {
+            at = behind_unknown(f, behind_space(f, at));
+        } else if (!mg_tokenizer_is_special(a->tokenizer, id)) {
+            spell(a->tokenizer, id, &word);
+            size_t skip = word.len > 2 && !memcmp(word.data, "##", 2) ? 2 : 0; /* WordPiece's sign of going on */
+            while (skip < word.len && is_space(word.data + skip, word.len - skip)) skip += mg_utf8_width(word.data[skip]);
+            ok = !word.failed && (!word.len || (mg_utf8_valid(word.data + skip, word.len - skip) && fold(word.data + skip, word.len - skip, &plain)));
+            size_t from = behind_space(f, at);
+            ok = ok && f->bytes.len - from >= plain.len && (!plain.len || !memcmp(f->bytes.data + from, plain.data, plain.len));
+            if (plain.len) at = from + plain.len;
+        }
+        a->end[i] = at ? f->end[at - 1] : last;
+    }
+    ok = ok && behind_space(f, at) == f->bytes.len;
+    mg_buf_free(&word);
+    mg_buf_free(&plain);
+    return ok;
+}
+
+mg_status mg_align_folded(mg_aligned *a, mg_error *err) {
+    folded f = { 0 };
+    mg_buf_str(&f.bytes, "");
+    bool ok = fold_text(a, &f);
+    a->exact = ok && walk_folded(a, &f);
+    bool failed = f.bytes.failed;
+    mg_buf_free(&f.bytes);
+    free(f.end);
+    return failed ? mg_fail(err, MG_NOMEM, "no memory for a text") : MG_OK;
 }

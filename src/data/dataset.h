@@ -14,6 +14,8 @@
 
 enum { MG_IGNORE = -100 }; /* a label that is not trained (Hugging Face's value) */
 
+typedef struct mg_goal mg_goal; /* data/labelled.h */
+
 typedef struct mg_sample {
     int32_t *ids;   /* [n] */
     int32_t *label; /* [n] label[i] is the token that must be predicted at position i from
@@ -22,6 +24,14 @@ typedef struct mg_sample {
     int32_t n_labels;  /* trained positions */
     int64_t line;      /* line (JSONL, CSV) or index + 1 (JSON array) in its file */
     bool    truncated; /* was longer than max_length */
+    uint16_t task;     /* its number in a mixture */
+    /* Of samples for a head (goal not NULL): label is [n_labels], of the rows or columns `row`. */
+    const mg_goal *goal;
+    int32_t       *row;    /* [n_labels] */
+    float          value;  /* a number to predict */
+    int32_t        second; /* where the second segment begins, 0: there is none */
+    uint32_t       item;   /* of the set that it was made of */
+    int32_t       *place;  /* [2 n] first byte and end of what each token stands for; equal: nothing */
 } mg_sample;
 
 /* What becomes of a sample that does not fit, has no trained token or lost its EOS. */

@@ -22,6 +22,9 @@ typedef struct mg_aligned {
 /* Fills ids, end and exact from the members before them. */
 mg_status mg_align(mg_aligned *a, mg_error *err);
 void      mg_align_free(mg_aligned *a);
+/* Where the normalizer changes the text, match characters without case, width and accents; `exact` tells whether they
+ * did. */
+mg_status mg_align_folded(mg_aligned *a, mg_error *err);
 /* Where byte `at` of the text lies on the scale of `end`.  MG_MASK when the normalizer joins what is on both
  * sides. */
 mg_status mg_align_place(const mg_aligned *a, size_t at, size_t *place, mg_error *err);

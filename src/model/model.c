@@ -2,6 +2,7 @@
 #include "model/model.h"
 
 #include "autograd/cache.h"
+#include "model/head.h"
 
 #include <stddef.h>
 
@@ -69,6 +70,7 @@ int32_t mg_model_class_row(const mg_model *m, const mg_batch *b, int s) {
 
 /* A head with a bias is a product of its own; its logits then meet the identity as the head that logprob wants. */
 mg_tensor *mg_model_logprobs(mg_tape *t, const mg_model *m, int32_t *top_id) {
+    if (t->batch->head) return mg_head_logprobs(t, m, t->batch->head, top_id, NULL);
     mg_tensor *h = mg_model_hidden(t, m);
     if (!m->unit) return mg_logprob(t, h, mg_linear_weight(t, &m->head), (float)m->c.final_softcap, top_id);
     return mg_logprob(t, mg_linear_apply(t, &m->head, pooled(t, m, h)), m->unit, 0, top_id);
