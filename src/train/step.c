@@ -78,7 +78,12 @@ mg_status mg_step_train(mg_tape *t, const mg_model *m, const mg_batch *b, float 
     t->off = false;
     t->training = true;
     both_passes passes = { m, mg_tape_number(t, scale) }; /* the scale differs from step to step */
-    mg_repeat(t, &key, run_passes, &passes, &sum);
+    if (!b->head) {
+        mg_repeat(t, &key, run_passes, &passes, &sum);
+    } else { /* which rows make a sequence is an argument of a head's kernels, so another batch is another pass */
+        mg_tensor *x = run_passes(t, &passes);
+        if (x) sum = *x;
+    }
     mg_status st = mg_tape_status(t, err);
     if (st || t->mem->dry) return st;
     *loss = (double)scale * mg_tape_read(t, &sum);

@@ -112,8 +112,8 @@ static void one_case(yyjson_val *c, const char *backend, mg_keep policy) {
     char   label[160];
     float  z[MOST];
     double nll, loss;
-    snprintf(label, sizeof label, "%s %s on %s, keep %d", yyjson_get_str(yyjson_obj_get(c, "model")), yyjson_get_str(yyjson_obj_get(c, "goal")),
-             backend, (int)policy);
+    const char *model = yyjson_get_str(yyjson_obj_get(c, "model")), *goal = yyjson_get_str(yyjson_obj_get(c, "goal"));
+    snprintf(label, sizeof label, "%s %s on %s, keep %d", model ? model : "?", goal ? goal : "?", backend, (int)policy);
     open_rig(&r, c, backend);
     mg_keep keep[MG_CONFIG_LAYERS];
     for (int i = 0; i < MG_CONFIG_LAYERS; i++) keep[i] = policy;
