@@ -2,6 +2,7 @@
  *
  * Each check is one row: a name and a function that prints its finding.  Nothing
  * here fails the command; what is missing is said together with what it means. */
+#include "base/http.h"
 #include "base/json.h"
 #include "base/svg_png.h"
 #include "base/width.h"
@@ -105,6 +106,12 @@ static void pictures(mg_buf *b) {
     if (missing) mg_buf_printf(b, " (%s)", missing);
 }
 
+/* Looked for here and by `compare --judge`; no connection is made. */
+static void network(mg_buf *b) {
+    if (mg_http_missing()) mg_buf_printf(b, gettext("none: %s; only `compare --judge` needs it"), mg_http_missing());
+    else mg_buf_str(b, mg_http_version());
+}
+
 static void locale(mg_buf *b) {
     mg_buf_printf(b, gettext("%s (messages %s, characters %s)"), mg_locale_lang(), setlocale(LC_MESSAGES, NULL),
                   setlocale(LC_CTYPE, NULL));
@@ -119,6 +126,7 @@ static const struct {
     { "memory", MG_N("Memory"), memory }, { "disk", MG_N("Disk"), disk },
     { "gpu", MG_N("GPU"), gpu },          { "libraries", MG_N("Libraries"), libraries },
     { "pictures", MG_N("Pictures"), pictures },
+    { "network", MG_N("Network"), network },
     { "locale", MG_N("Language"), locale },
 };
 

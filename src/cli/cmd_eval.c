@@ -1,12 +1,13 @@
 /* cmd_eval.c -- `eval`: test sets through a run or model, before and after, every score with its interval. */
-#include "cli/eval_run.h"
+#include "cli/forgetting.h"
 #include "cli/locale.h"
+#include "cli/rate.h"
+#include "cli/report_run.h"
 
 #include "base/file.h"
 #include "base/json.h"
 #include "base/width.h"
 #include "eval/metrics/classify.h"
-#include "eval/report.h"
 
 #include <libintl.h>
 #include <math.h>
@@ -17,7 +18,7 @@
 typedef struct {
     mg_inference_options model;
     mg_answer_options    answer;
-    mg_list              data, metrics;
+    mg_list              data, metrics, forgetting;
     char                *shots_file, *system, *out;
     mg_metric_options    counting;
     int64_t              shots, limit, stride, window;
@@ -36,6 +37,8 @@ static const mg_option rows[] = {
       .help = MG_N("scores of generated answers: bleu, chrf, chrf++, ter, rouge1, rouge2, rougeL, rougeLsum, exact_match, char_f1, repetition") },
     { .name = "before", .type = &mg_option_bool, .offset = AT(before), .def = "false", .group = "",
       .help = MG_N("also the model without its adapter, with a paired test of every difference") },
+    { .name = "forgetting", .type = &mg_option_texts, .offset = AT(forgetting), .metavar = "FILE", .group = "",
+      .help = MG_N("what must not be forgotten: texts (.txt, {text}) whose likelihood before and after is compared, or control questions") },
     { .name = "choice_by", .type = &mg_option_enum, .offset = AT(choice_by), .def = "loglikelihood", .choices = "loglikelihood|generation", .group = "",
       .help = MG_N("how a choice is made: the likeliest text, or the one that the answer names") },
     { .name = "num_fewshot", .aliases = "num_shots", .type = &mg_option_int, .offset = AT(shots), .def = "0", .max = 64, .group = "",
@@ -69,6 +72,7 @@ static mg_status check(const eval_options *o, mg_error *err) {
     for (size_t i = 0; i < o->metrics.n; i++)
         if (!mg_metric_find(o->metrics.item[i]))
             return mg_fail(err, MG_CONFIG, "metrics: '%s' is not known; `migaki eval -h` lists them", o->metrics.item[i]);
+    if (o->forgetting.n && !o->before) return mg_fail(err, MG_USAGE, "--forgetting compares before and after; add --before");
     if (o->shots && !o->shots_file) return mg_fail(err, MG_CONFIG, "num_fewshot needs examples: name a file with --fewshot_file");
     return mg_metric_options_check(&o->counting, err);
 }
@@ -176,26 +180,40 @@ static void show(mg_buf *b, const mg_eval_result *r, bool before) {
 
 /* ---- the report ---- */
 
-static size_t fill_rows(const mg_eval_result *r, size_t n, mg_report_row *row) {
+/* Everything that is asked and measured: the test sets, behind them control questions; and texts. */
+typedef struct evaluation {
+    mg_task        *task;   /* [n] */
+    mg_eval_result *result; /* [n] */
+    size_t          n, controls; /* the last `controls` of them come from --forgetting */
+    mg_task        *other;       /* [others] */
+    mg_report_text *text;        /* [others] */
+    size_t          others;
+} evaluation;
+
+static size_t fill_rows(const evaluation *e, mg_report_row *row) {
     size_t k = 0;
-    for (size_t i = 0; i < n; i++)
-        for (size_t q = 0; r[i].task->kind != MG_TASK_TEXT && q < r[i].task->n; q++) {
-            const mg_item *x = &r[i].task->item[q];
-            const char    *right = r[i].task->kind == MG_TASK_CHOICE ? x->choice[x->gold] : x->n ? x->choice[0] : NULL;
+    for (size_t i = 0; i < e->n; i++) {
+        const mg_eval_result *r = &e->result[i];
+        for (size_t q = 0; r->task->kind != MG_TASK_TEXT && q < r->task->n; q++) {
+            const mg_item *x = &r->task->item[q];
+            const char    *right = r->task->kind == MG_TASK_CHOICE ? x->choice[x->gold] : x->n ? x->choice[0] : NULL;
             row[k++] = (mg_report_row){ .question = x->prompt, .category = x->category, .expected = right && *right ? right : NULL,
-                                        .before = r[i].side[1].answer[q], .after = r[i].side[0].answer[q],
-                                        .ok_before = r[i].side[1].ok[q], .ok_after = r[i].side[0].ok[q] };
+                                        .before = r->side[1].answer[q], .after = r->side[0].answer[q],
+                                        .ok_before = r->side[1].ok[q], .ok_after = r->side[0].ok[q],
+                                        .control = i + e->controls >= e->n || mg_report_is_control(x->category),
+                                        .cut_before = r->side[1].cut[q], .cut_after = r->side[0].cut[q] };
         }
+    }
     return k;
 }
 
-static size_t fill_scores(const mg_eval_result *r, size_t n, mg_report_score *score) {
+static size_t fill_scores(const evaluation *e, mg_report_score *score) {
     size_t k = 0;
-    for (size_t i = 0; i < n; i++)
-        for (size_t q = 0; q < r[i].n; q++) {
-            const mg_eval_score *x = &r[i].score[q];
+    for (size_t i = 0; i < e->n; i++)
+        for (size_t q = 0; q < e->result[i].n; q++) {
+            const mg_eval_score *x = &e->result[i].score[q];
             score[k++] = (mg_report_score){
-                .data = r[i].task->name, .metric = x->name, .signature = x->signature, .lower_is_better = x->lower_is_better,
+                .data = e->result[i].task->name, .metric = x->name, .signature = x->signature, .lower_is_better = x->lower_is_better,
                 .before = x->before.score, .after = x->after.score, .difference = x->difference.d.score,
                 .low = x->has_interval ? x->difference.d.low : NAN, .high = x->has_interval ? x->difference.d.high : NAN,
                 .p = x->has_interval ? x->difference.p_shuffle : NAN };
@@ -203,23 +221,32 @@ static size_t fill_scores(const mg_eval_result *r, size_t n, mg_report_score *sc
     return k;
 }
 
-static mg_status write_report(const eval_options *o, const mg_inference_paths *paths, const mg_eval_result *r, size_t n,
+static mg_status write_report(const mg_cli *cli, const eval_options *o, const mg_inference_paths *paths, const evaluation *e,
                               const mg_buf *scores, mg_error *err) {
     size_t items = 1, lines = 1;
-    for (size_t i = 0; i < n; i++) items += r[i].task->n, lines += r[i].n;
+    for (size_t i = 0; i < e->n; i++) items += e->task[i].n, lines += e->result[i].n;
     mg_report_row   *row = mg_calloc(items, sizeof *row);
     mg_report_score *score = mg_calloc(lines, sizeof *score);
+    mg_run_records   records = { 0 };
+    mg_ratings       ratings = { 0 };
+    char             sheet[33];
     char            *path = mg_path_join(o->out, "scores.json");
     mg_status        st = row && score && path ? mg_make_folder(o->out, err) : mg_fail(err, MG_NOMEM, "no memory for a report");
     if (!st) st = mg_replace_file(path, scores->data, scores->len, err);
+    if (!st) st = mg_run_records_read(&records, paths->adapter, cli->options, err);
     if (!st) {
         const char *run = paths->adapter ? paths->adapter : "";
         mg_report   report = { .title = mg_path_base(*run ? run : paths->model), .model = mg_path_base(paths->model), .run = run,
-                               .created = (int64_t)time(NULL), .row = row, .score = score, .only_after = !o->before };
-        report.rows = fill_rows(r, n, row);
-        report.scores = fill_scores(r, n, score);
-        st = mg_report_write(&report, o->out, mg_locale_lang(), err);
+                               .created = (int64_t)time(NULL), .seed = (uint64_t)o->answer.seed, .row = row, .score = score,
+                               .text = e->text, .texts = o->before ? e->others : 0, .only_after = !o->before };
+        report.rows = fill_rows(e, row);
+        report.scores = fill_scores(e, score);
+        mg_run_records_show(&report, &records);
+        st = mg_rate_join(&report, &ratings, sheet, NULL, err);
+        if (!st) st = mg_report_write(&report, o->out, mg_locale_lang(), err);
     }
+    mg_ratings_free(&ratings);
+    mg_run_records_free(&records);
     free(row);
     free(score);
     free(path);
@@ -234,7 +261,7 @@ static bool interrupted(void *context) {
 }
 
 static mg_status evaluate(const eval_options *o, const mg_bundle *b, const mg_backend *backend, const mg_task *examples,
-                          mg_task *task, mg_eval_result *result, mg_error *err) {
+                          evaluation *e, mg_error *err) {
     mg_eval_settings s = {
         .bundle = b, .backend = backend, .generate = mg_answer_settings(&o->answer, b), .metrics = &o->metrics,
         .counting = &o->counting, .system = o->system, .max_length = o->window, .stride = o->stride,
@@ -247,24 +274,59 @@ static mg_status evaluate(const eval_options *o, const mg_bundle *b, const mg_ba
     if (s.stride > s.max_length) s.stride = s.max_length;
     s.generate.cancelled = interrupted;
     mg_interrupts_begin();
-    for (size_t i = 0; !st && i < o->data.n; i++) st = mg_eval_run(&task[i], &s, &result[i], err);
+    for (size_t i = 0; !st && i < e->n; i++) st = mg_eval_run(&e->task[i], &s, &e->result[i], err);
+    for (size_t i = 0; !st && i < e->others; i++) st = mg_forgetting_measure(&e->other[i], &s, &e->text[i], err);
     mg_interrupts_end();
     return st;
 }
 
-static mg_status print_all(const mg_cli *cli, const eval_options *o, const mg_inference_paths *paths, const mg_eval_result *r, mg_error *err) {
+static mg_status print_all(const mg_cli *cli, const eval_options *o, const mg_inference_paths *paths, const evaluation *e, mg_error *err) {
     mg_buf json = { 0 }, out = { 0 };
-    json_all(&json, r, o->data.n, o->before);
-    for (size_t i = 0; i < o->data.n && !cli->global.json; i++) {
+    json_all(&json, e->result, e->n, o->before);
+    for (size_t i = 0; i < e->n && !cli->global.json; i++) {
         if (i) mg_buf_char(&out, '\n');
-        show(&out, &r[i], o->before);
+        show(&out, &e->result[i], o->before);
     }
+    if (!cli->global.json) mg_forgetting_show(&out, e->text, e->others);
     mg_status st = json.failed || out.failed ? mg_fail(err, MG_NOMEM, "no memory for a report") : MG_OK;
-    if (!st && o->out) st = write_report(o, paths, r, o->data.n, &json, err);
+    if (!st && o->out) st = write_report(cli, o, paths, e, &json, err);
     if (!st) st = mg_print(cli->global.json ? &json : &out, err);
     mg_buf_free(&json);
     mg_buf_free(&out);
     return st;
+}
+
+/* Test sets in order; files of --forgetting are texts or, behind the test sets, control questions. */
+static mg_status load(const eval_options *o, evaluation *e, mg_error *err) {
+    size_t    most = o->data.n + o->forgetting.n + 1;
+    mg_status st = MG_OK;
+    e->task = mg_calloc(most, sizeof *e->task);
+    e->result = mg_calloc(most, sizeof *e->result);
+    e->other = mg_calloc(most, sizeof *e->other);
+    e->text = mg_calloc(most, sizeof *e->text);
+    if (!e->task || !e->result || !e->other || !e->text) return mg_fail(err, MG_NOMEM, "no memory for the evaluation");
+    for (size_t i = 0; !st && i < o->data.n; i++) {
+        st = mg_task_load(&e->task[e->n], o->data.item[i], (size_t)o->limit, err);
+        if (!st) e->n++;
+    }
+    for (size_t i = 0; !st && i < o->forgetting.n; i++) {
+        mg_task t = { 0 };
+        st = mg_task_load(&t, o->forgetting.item[i], (size_t)o->limit, err);
+        if (st) break;
+        if (t.kind == MG_TASK_TEXT) e->other[e->others++] = t;
+        else e->task[e->n++] = t, e->controls++;
+    }
+    return st;
+}
+
+static void unload(evaluation *e) {
+    for (size_t i = 0; e->result && i < e->n; i++) mg_eval_free(&e->result[i]);
+    for (size_t i = 0; e->task && i < e->n; i++) mg_task_free(&e->task[i]);
+    for (size_t i = 0; e->other && i < e->others; i++) mg_task_free(&e->other[i]);
+    free(e->task);
+    free(e->result);
+    free(e->other);
+    free(e->text);
 }
 
 static mg_status run(mg_cli *cli, void *values, mg_error *err) {
@@ -272,25 +334,21 @@ static mg_status run(mg_cli *cli, void *values, mg_error *err) {
     mg_inference_paths  paths = { 0 };
     mg_bundle           b = { 0 };
     const mg_backend   *backend;
-    mg_task            *task = mg_calloc(o->data.n + 1, sizeof *task), examples = { 0 };
-    mg_eval_result     *result = mg_calloc(o->data.n + 1, sizeof *result);
+    mg_task             examples = { 0 };
+    evaluation          e = { 0 };
     int64_t             positions = o->model.max_length > o->window ? o->model.max_length : o->window;
-    mg_status           st = task && result ? check(o, err) : mg_fail(err, MG_NOMEM, "no memory for the evaluation");
-    for (size_t i = 0; !st && i < o->data.n; i++) st = mg_task_load(&task[i], o->data.item[i], (size_t)o->limit, err);
+    mg_status           st = check(o, err);
+    if (!st) st = load(o, &e, err);
     if (!st && o->shots) st = mg_task_load(&examples, o->shots_file, (size_t)o->shots, err);
     if (!st) st = mg_inference_find(&paths, &o->model, err);
     if (!st && o->before && !paths.adapter) st = mg_fail(err, MG_USAGE, "--before compares a run with its base model; no run is given");
     if (!st) st = mg_inference_open(&b, &paths, !o->raw, err);
+    for (size_t i = 0; !st && i < e.others; i++) st = mg_forgetting_prepare(&e.other[i], e.other[i].name, &b, err);
     if (!st) st = mg_inference_load(&b, &paths, &o->model, positions, &backend, err);
-    if (!st) st = evaluate(o, &b, backend, &examples, task, result, err);
-    if (!st) st = print_all(cli, o, &paths, result, err);
-    for (size_t i = 0; task && result && i < o->data.n; i++) {
-        mg_eval_free(&result[i]);
-        mg_task_free(&task[i]);
-    }
+    if (!st) st = evaluate(o, &b, backend, &examples, &e, err);
+    if (!st) st = print_all(cli, o, &paths, &e, err);
+    unload(&e);
     mg_task_free(&examples);
-    free(task);
-    free(result);
     mg_bundle_close(&b);
     mg_inference_paths_free(&paths);
     return st;

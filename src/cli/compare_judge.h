@@ -1,4 +1,4 @@
-/* compare_judge.h -- `compare` with question files: right or wrong before and after, the table's summary, and the report. */
+/* compare_judge.h -- `compare` with question files: right or wrong before and after, and the table's summary. */
 #ifndef MG_CLI_COMPARE_JUDGE_H
 #define MG_CLI_COMPARE_JUDGE_H
 
@@ -17,9 +17,5 @@ const char *mg_verdict_mark(int verdict);
 
 /* One line a category: how many were right before and after, and how many that were right before are wrong now. */
 void mg_judge_summary(mg_buf *out, const mg_questions *q, const mg_verdict *v);
-
-/* report.html and report.json in `folder`; `run` is the folder of the adapter, whose settings and curves are shown. */
-mg_status mg_judge_report(const mg_questions *q, const char *const *before, const char *const *after, const mg_verdict *v,
-                          const char *model, const char *run, const char *folder, const char *lang, mg_error *err);
 
 #endif

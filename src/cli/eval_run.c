@@ -186,6 +186,7 @@ static mg_status generate(const mg_task *t, const mg_eval_settings *s, mg_eval_s
             side[k].answer[i] = mg_strdup(got[i].text.data ? got[i].text.data : "");
             if (!side[k].answer[i]) st = no_memory(err);
             else judge_answer(t, i, &side[k]);
+            side[k].cut[i] = got[i].finish == MG_FINISH_LENGTH || got[i].finish == MG_FINISH_CONTEXT;
         }
         for (size_t i = 0; i < t->n; i++) mg_generation_free(&got[i]);
         if (!st && mg_interrupted()) st = mg_fail(err, MG_STOPPED, "stopped");
@@ -395,7 +396,9 @@ static mg_status score_distinct(mg_eval_result *r, const mg_eval_settings *s, mg
 
 static mg_status score_answers(mg_eval_result *r, const mg_eval_settings *s, mg_error *err) {
     static const char *const usual[] = { "exact_match", "char_f1", "bleu", "chrf", "rougeL", "repetition" };
-    mg_status st = r->task->kind == MG_TASK_JUDGED ? score_accuracy(r, s, -1, "accuracy", "phrases expected and rejected, NFKC", err) : MG_OK;
+    bool      ruled = false; /* with no rule in the file there is no accuracy until people have judged */
+    for (size_t i = 0; i < r->task->n; i++) ruled |= r->task->kind == MG_TASK_JUDGED && r->side[0].ok[i] >= 0;
+    mg_status st = ruled ? score_accuracy(r, s, -1, "accuracy", "rules of the question file, NFKC", err) : MG_OK;
     if (r->task->kind == MG_TASK_JUDGED && !s->metrics->n && !st) st = score_metric(r, s, mg_metric_find("repetition"), err);
     size_t n = s->metrics->n ? s->metrics->n : r->task->kind == MG_TASK_JUDGED ? 0 : sizeof usual / sizeof *usual;
     for (size_t i = 0; !st && i < n; i++) {
@@ -412,9 +415,10 @@ static mg_status make_room(mg_eval_result *r, mg_error *err) {
         mg_eval_side *x = &r->side[k];
         x->answer = mg_calloc(r->task->n, sizeof *x->answer);
         x->ok = mg_calloc(r->task->n, sizeof *x->ok);
+        x->cut = mg_calloc(r->task->n, sizeof *x->cut);
         x->choice = mg_calloc(r->task->n * WAYS, sizeof *x->choice);
         x->text = mg_calloc(r->task->n * 3, sizeof *x->text);
-        if (!x->answer || !x->ok || !x->choice || !x->text) return no_memory(err);
+        if (!x->answer || !x->ok || !x->cut || !x->choice || !x->text) return no_memory(err);
         for (size_t i = 0; i < r->task->n; i++) x->ok[i] = -1;
     }
     return MG_OK;
@@ -426,6 +430,7 @@ void mg_eval_free(mg_eval_result *r) {
         for (size_t i = 0; x->answer && i < r->task->n; i++) free(x->answer[i]);
         free(x->answer);
         free(x->ok);
+        free(x->cut);
         free(x->choice);
         free(x->text);
         free(x->stats);

@@ -34,6 +34,7 @@ typedef struct mg_eval_score {
 typedef struct mg_eval_side { /* what the model said, [n] */
     char  **answer;
     int    *ok;     /* 1, 0, -1 not judged */
+    bool   *cut;    /* the answer was as long as it may be */
     double *stats;  /* [n * width] of the score at work */
     double *choice; /* [n * 3] what was chosen: plain, by tokens, by bytes; -1 none */
     double *text;   /* [n * 3] nll, tokens, hits */

@@ -1,20 +1,26 @@
-/* questions.h -- question files and the rule that says right or wrong.
+/* questions.h -- question files and the rule that says right or wrong (○×).
  *
- * One JSON object a line:
+ * One JSON object a line, or a table (CSV, TSV) whose first line has the names:
  *
  *     {"question": "BKCとは？", "expect": ["びわこ・くさつ"], "reject": ["大阪"]}
  *     {"prompt": "The Earth revolves around the", "expect": [["Sun", "sun"]]}
+ *     {"question": "びわこ・くさつキャンパスの所在地は？", "answer": "滋賀県草津市", "judge": "human"}
+ *     {"question": "1+1は？", "answer": ["2", "二"], "judge": "equal"}
+ *     {"question": "郵便番号は？", "regex": "525-?8577"}
  *
  * `question` is a turn of a conversation, rendered with the model's chat template;
  * `prompt` is a text that the model goes on with, for what a base model knows
  * without any template.  An answer is right when every entry of `expect` occurs in
- * it (of an entry that is a list, any one) and no entry of `reject` does.  Both sides
+ * it (of an entry that is a list, any one), every `regex` matches somewhere in it and no entry of `reject` occurs.
+ * `answer` is what is expected, shown to who judges; `judge` says how it is used: "human" (by hand; the default
+ * where no rule is given), "contains" (one of them occurs) or "equal" (the whole answer is one of them, white space and
+ * full stops at its ends aside).  Both sides
  * are brought into NFKC first, so ＢＫＣ equals BKC and half-width kana equal full-width
  * ones; case and white space count. */
 #ifndef MG_EVAL_QUESTIONS_H
 #define MG_EVAL_QUESTIONS_H
 
-#include "base/mem.h"
+#include "text/regex.h"
 
 typedef struct mg_phrases { /* any one of them will do */
     char **phrase;          /* [n], UTF-8 in NFKC */
@@ -29,6 +35,10 @@ typedef struct mg_question {
     mg_phrases *expect;    /* [n_expect], all must occur */
     size_t      n_expect;
     mg_phrases  reject;    /* none may occur */
+    mg_phrases  answer;    /* with `equal`: the whole answer is one of them */
+    bool        equal;
+    mg_regex  **regex;     /* [n_regex], all must match */
+    size_t      n_regex;
 } mg_question;
 
 typedef struct mg_questions {
@@ -36,12 +46,12 @@ typedef struct mg_questions {
     size_t       n, cap;
 } mg_questions;
 
-/* Append the questions of `path` (at most 16 MiB).  MG_DATA names the line and what is wrong with it:
+/* Append the questions of `path` (data/records.h reads it).  MG_DATA names the line and what is wrong with it:
  * no or two texts, an unknown key, a part that is empty or no string.  On failure *q is as it was. */
 mg_status mg_questions_load(mg_questions *q, const char *path, mg_error *err);
 void      mg_questions_free(mg_questions *q);
 
-/* 1 right, 0 wrong, -1 not judged (neither `expect` nor `reject` is given, or memory is short). */
+/* 1 right, 0 wrong, -1 not judged (no rule is given, or memory is short). */
 int mg_question_judge(const mg_question *q, const char *answer);
 
 #endif

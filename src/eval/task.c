@@ -206,7 +206,9 @@ static mg_status read_choices(mg_task *t, yyjson_val *v, size_t limit, const cha
 
 /* ---- phrases: read by questions.c, from the whole file ---- */
 
-static bool fits_judged(yyjson_val *v) { return (has(v, "question") || has(v, "prompt")) && (has(v, "expect") || has(v, "reject")); }
+static bool fits_judged(yyjson_val *v) {
+    return (has(v, "question") || has(v, "prompt")) && (has(v, "expect") || has(v, "reject") || has(v, "regex") || has(v, "judge"));
+}
 
 static mg_status take_questions(mg_task *t, const char *path, size_t limit, mg_error *err) {
     mg_status st = mg_questions_load(&t->questions, path, err);

@@ -7,7 +7,7 @@
  *     jsquad          {"data": [{"paragraphs": [{"context", "qas": [{"question", "answers": [{"text"}]}]}]}]}
  *     jmmlu           {"question", "A", "B", "C", "D", "answer": "B"}, also CSV with a line of names
  *     choices         {"question", "choices": ["...", ...], "answer": 0 or a choice}
- *     judged          {"question" or "prompt", "expect", "reject"}: right or wrong by phrases (questions.h)
+ *     judged          {"question" or "prompt", "expect", "reject", "regex", "answer" with "judge"}: ○× (questions.h)
  *     answers         {"question" or "prompt" or "instruction", "answer(s)" or "reference(s)" or "output" or "completion"}
  *     text            {"text"}: perplexity, also a plain .txt file */
 #ifndef MG_EVAL_TASK_H

@@ -41,6 +41,58 @@ static void test_reads(void **state) {
     mg_questions_free(&q);
 }
 
+/* The ○× form: by a rule of each kind, or by hand. */
+static void test_form(void **state) {
+    (void)state;
+    static const struct { const char *record, *shown, *answer; int verdict; } row[] = {
+        { "{\"question\":\"q\",\"answer\":\"草津市\",\"judge\":\"human\"}", "草津市", "草津市", -1 },
+        { "{\"question\":\"q\",\"answer\":\"草津市\"}", "草津市", "草津市", -1 },
+        { "{\"question\":\"q\",\"answer\":\"草津市\",\"judge\":\"contains\"}", "草津市", "滋賀県草津市です", 1 },
+        { "{\"question\":\"q\",\"answer\":\"草津市\",\"judge\":\"contains\"}", "草津市", "大津市です", 0 },
+        { "{\"question\":\"q\",\"answer\":[\"2\",\"二\"],\"judge\":\"equal\"}", "2 / 二", " ２。\n", 1 },
+        { "{\"question\":\"q\",\"answer\":[\"2\",\"二\"],\"judge\":\"equal\"}", "2 / 二", "2です", 0 },
+        { "{\"question\":\"q\",\"answer\":\"No.\",\"judge\":\"equal\"}", "No.", "No", 1 },
+        { "{\"question\":\"q\",\"answer\":\"No.\",\"judge\":\"equal\"}", "No.", "", 0 },
+        { "{\"question\":\"q\",\"regex\":\"525-?8577\"}", "/525-?8577/", "〒５２５‐８５７７", 0 }, /* another hyphen */
+        { "{\"question\":\"q\",\"regex\":\"525-?8577\"}", "/525-?8577/", "〒５２５８５７７", 1 },
+        { "{\"question\":\"q\",\"regex\":[\"^B\",\"C$\"],\"reject\":\"X\"}", "", "BKC", 1 },
+        { "{\"question\":\"q\",\"regex\":[\"^B\",\"C$\"],\"reject\":\"X\"}", "", "BXC", 0 },
+        { "{\"question\":\"q\",\"regex\":[\"^B\",\"C$\"],\"judge\":\"rule\"}", "", "BK", 0 },
+        { "{\"question\":\"q\",\"expect\":\"x\",\"answer\":\"shown\",\"id\":\"7\",\"note\":\"n\"}", "shown", "xx", 1 },
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        mg_questions q = { 0 };
+        mg_error     err;
+        assert_ok(load_text(&q, row[i].record, &err), err);
+        assert_string_equal(q.question[0].expected, row[i].shown);
+        if (mg_question_judge(&q.question[0], row[i].answer) != row[i].verdict)
+            fail_msg("%s: '%s' is judged %d", row[i].record, row[i].answer, mg_question_judge(&q.question[0], row[i].answer));
+        mg_questions_free(&q);
+    }
+}
+
+static void test_table(void **state) {
+    (void)state;
+    char        *folder = make_temp_folder(), path[4200];
+    mg_questions q = { 0 };
+    mg_error     err;
+    const char   text[] = "\xef\xbb\xbfid,question,answer,judge,regex,category\r\n1,BKCの所在地は？,草津市,contains,,社内\r\n"
+                          "2,\"郵便番号,は？\",,,525,\r\n3,感想は？,,,,\r\n";
+    snprintf(path, sizeof path, "%s/form.csv", folder);
+    assert_ok(mg_replace_file(path, text, sizeof text - 1, &err), err);
+    assert_ok(mg_questions_load(&q, path, &err), err);
+    assert_int_equal(q.n, 3);
+    assert_string_equal(q.question[0].category, "社内");
+    assert_string_equal(q.question[1].category, "form");
+    assert_string_equal(q.question[1].text, "郵便番号,は？");
+    assert_int_equal(mg_question_judge(&q.question[0], "滋賀県草津市"), 1);
+    assert_int_equal(mg_question_judge(&q.question[1], "525-8577"), 1);
+    assert_int_equal(mg_question_judge(&q.question[1], ""), 0);
+    assert_int_equal(mg_question_judge(&q.question[2], "良い"), -1);
+    mg_questions_free(&q);
+    remove_temp_folder(folder);
+}
+
 static void test_normalises(void **state) {
     (void)state;
     mg_questions q = { 0 };
@@ -57,23 +109,34 @@ static void test_refuses(void **state) {
     static const struct { const char *text, *part; mg_status status; } bad[] = {
         { "", "no question", MG_DATA },
         { "\n \n", "no question", MG_DATA },
-        { "{\"question\":\"a\"}\n{", "line 2", MG_FORMAT },
-        { "[]", "object", MG_DATA },
+        { "{\"question\":\"a\"}\n{", "line 2", MG_DATA },
+        { "[]", "no question", MG_DATA },
+        { "7", "object", MG_DATA },
         { "{\"expect\":[\"a\"]}", "either", MG_DATA },
         { "{\"question\":\"a\",\"prompt\":\"b\"}", "either", MG_DATA },
         { "{\"question\":\"\"}", "either", MG_DATA },
         { "{\"question\":1}", "either", MG_DATA },
         { "{\"question\":\"a\",\"expct\":[]}", "expct", MG_DATA },
-        { "{\"question\":\"a\",\"expect\":\"b\"}", "list", MG_DATA },
+        { "{\"question\":\"a\",\"expect\":7}", "list", MG_DATA },
         { "{\"question\":\"a\",\"expect\":[1]}", "texts", MG_DATA },
         { "{\"question\":\"a\",\"expect\":[\"\"]}", "texts", MG_DATA },
         { "{\"question\":\"a\",\"expect\":[[]]}", "empty list", MG_DATA },
         { "{\"question\":\"a\",\"expect\":[[\"b\",2]]}", "texts", MG_DATA },
         { "{\"question\":\"a\",\"expect\":[\"b\\u0000c\"]}", "zero byte", MG_DATA },
-        { "{\"question\":\"a\",\"reject\":\"b\"}", "list", MG_DATA },
+        { "{\"question\":\"a\",\"reject\":7}", "list", MG_DATA },
+        { "{\"question\":\"a\",\"regex\":7}", "regex", MG_DATA },
+        { "{\"question\":\"a\",\"regex\":[\"b\",7]}", "regex", MG_DATA },
+        { "{\"question\":\"a\",\"regex\":\"(\"}", "line 1", MG_FORMAT },
+        { "{\"question\":\"a\",\"judge\":\"me\"}", "judge", MG_DATA },
+        { "{\"question\":\"a\",\"judge\":7}", "judge", MG_DATA },
+        { "{\"question\":\"a\",\"judge\":\"equal\"}", "no 'answer'", MG_DATA },
+        { "{\"question\":\"a\",\"answer\":[],\"judge\":\"equal\"}", "answer", MG_DATA },
+        { "{\"question\":\"a\",\"answer\":7}", "answer", MG_DATA },
+        { "{\"question\":\"a\",\"judge\":\"human\",\"expect\":[\"b\"]}", "rules", MG_DATA },
+        { "{\"question\":\"a\",\"judge\":\"rule\"}", "no expect", MG_DATA },
         { "{\"question\":\"a\",\"reject\":[[\"b\"]]}", "texts", MG_DATA },
         { "{\"question\":\"a\",\"category\":7}", "category", MG_DATA },
-        { "{\"question\":\"a\",\"question\":\"b\"}", "twice", MG_FORMAT },
+        { "{\"question\":\"a\",\"question\":\"b\"}", "twice", MG_DATA },
     };
     mg_questions q = { 0 };
     mg_error     err;
@@ -146,6 +209,8 @@ static void test_demo_files(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads),
+        cmocka_unit_test(test_form),
+        cmocka_unit_test(test_table),
         cmocka_unit_test(test_normalises),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_demo_files),

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PHRASE_CHARS = 30 };
+enum { PHRASE_CHARS = 30, STUCK_TIMES = 3, STUCK_CHARS = 12 };
 
 mg_status mg_distinct(const mg_splitter *s, const char *const *text, size_t n, double out[MG_DISTINCT_ORDERS],
                       mg_error *err) {
@@ -65,6 +65,36 @@ bool mg_repeated_phrase(const char *text, size_t n, int times, mg_place *out) {
             }
         }
         i += mg_utf8_width(text[i]) <= n - i ? mg_utf8_width(text[i]) : 1;
+    }
+    return false;
+}
+
+static size_t chars(const char *s, size_t n) {
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) k += ((unsigned char)s[i] & 0xc0) != 0x80;
+    return k;
+}
+
+static bool has_word(const char *s, size_t n) {
+    uint32_t c;
+    for (size_t i = 0, len; i < n; i += len ? len : 1)
+        if ((len = mg_utf8_next(s + i, n - i, &c)) && mg_char_is_word(c) && c != '_') return true;
+    return false;
+}
+
+bool mg_stuck_phrase(const char *text, size_t n, mg_place *out, size_t *times) {
+    for (size_t from = 0; from < n;) {
+        mg_place at;
+        size_t   k = STUCK_TIMES;
+        if (!mg_repeated_phrase(text + from, n - from, STUCK_TIMES, &at)) return false;
+        at.at += from;
+        while ((k + 1) * at.len <= n - at.at && !memcmp(text + at.at, text + at.at + k * at.len, at.len)) k++;
+        if (chars(text + at.at, k * at.len) >= STUCK_CHARS && has_word(text + at.at, at.len)) {
+            *out = at;
+            if (times) *times = k;
+            return true;
+        }
+        from = at.at + mg_utf8_width(text[at.at]);
     }
     return false;
 }

@@ -16,4 +16,8 @@ mg_status mg_distinct(const mg_splitter *s, const char *const *text, size_t n, d
  * not all white space: where it begins and how long one is.  False: there is none. */
 bool mg_repeated_phrase(const char *text, size_t n, int times, mg_place *out);
 
+/* The first phrase on which an answer got stuck: said three times or more in direct succession, twelve characters
+ * or more in all, and holding a letter or digit (a dashed line is no trouble).  *times may be NULL. */
+bool mg_stuck_phrase(const char *text, size_t n, mg_place *out, size_t *times);
+
 #endif
