@@ -113,23 +113,24 @@ static const char *rater_name(const mg_rate_options *o) {
     return o->rater ? o->rater : user && *user ? user : "rater";
 }
 
-static mg_status collect(const mg_rate_options *o, mg_ratings_db *db, mg_sheet *s, mg_error *err) {
+static mg_status collect(const mg_rate_options *o, mg_ratings_db *db, mg_sheet *s, bool *tell, mg_error *err) {
+    *tell = o->import.n || o->judge;
     mg_status st = mg_ratings_enter(db, s, err);
     for (size_t i = 0; !st && i < o->import.n; i++) st = import_file(db, s, o->import.item[i], err);
     if (!st && o->page) st = write_page(s, o, err);
     if (!st && o->judge) st = mg_rate_judge(db, s, o, err);
-    if (!st && o->blind && !o->page) st = mg_rate_terminal(db, s, (mg_sheet_form)o->form, rater_name(o), err);
+    if (!st && o->blind && !o->page) st = mg_rate_terminal(db, s, (mg_sheet_form)o->form, rater_name(o), tell, err);
     return st;
 }
 
-static mg_status publish(const mg_cli *cli, mg_report *r, const mg_sheet *s, mg_ratings_db *db, const char *folder, mg_error *err) {
+static mg_status publish(const mg_cli *cli, mg_report *r, const mg_sheet *s, mg_ratings_db *db, const char *folder, bool tell, mg_error *err) {
     mg_ratings ratings = { 0 };
     mg_status  st = mg_ratings_load(db, s->id, r->rows, &ratings, err);
     if (!st && ratings.n) {
         r->ratings = &ratings;
         r->sheet = s->id;
         st = mg_report_write(r, folder, mg_locale_lang(), err);
-        if (!st) st = show_summary(cli, r, err);
+        if (!st && tell) st = show_summary(cli, r, err);
         r->ratings = NULL;
     }
     mg_ratings_free(&ratings);
@@ -150,8 +151,9 @@ mg_status mg_rate(const mg_cli *cli, const mg_rate_options *o, const char *folde
     if (!st && !o->ratings) st = mg_make_folder(mg_runs_root(), err);
     if (!st) st = mg_ratings_open(&db, database, true, err);
     if (!st) {
-        mg_status stopped = collect(o, db, &s, err); /* what was said before it stopped is kept, and shown */
-        st = publish(cli, mg_report_of(file), &s, db, folder, stopped ? NULL : err);
+        bool      tell;
+        mg_status stopped = collect(o, db, &s, &tell, err); /* what was said before it stopped is kept, and in the report */
+        st = publish(cli, mg_report_of(file), &s, db, folder, tell, stopped ? NULL : err);
         if (stopped) st = stopped;
     }
     mg_ratings_close(db);

@@ -46,7 +46,8 @@ mg_status mg_rate(const mg_cli *cli, const mg_rate_options *o, const char *folde
 mg_status mg_rate_join(mg_report *r, mg_ratings *store, char id[33], const char *database, mg_error *err);
 
 /* The parts, in files of their own. */
-mg_status mg_rate_terminal(mg_ratings_db *db, const mg_sheet *s, mg_sheet_form form, const char *rater, mg_error *err);
+/* *finished: the rater has nothing left to say.  Until then he is shown no result, which would tell him which is which. */
+mg_status mg_rate_terminal(mg_ratings_db *db, const mg_sheet *s, mg_sheet_form form, const char *rater, bool *finished, mg_error *err);
 mg_status mg_rate_judge(mg_ratings_db *db, const mg_sheet *s, const mg_rate_options *o, mg_error *err);
 
 #endif

@@ -186,7 +186,7 @@ static reply ask_item(session *w, size_t at, bool again, mg_status *st, mg_error
     return got;
 }
 
-static mg_status ask_all(session *w, mg_error *err) {
+static mg_status ask_all(session *w, bool *finished, mg_error *err) {
     mg_status st = MG_OK;
     size_t    at = 0, done = 0;
     bool      again = false;
@@ -202,6 +202,7 @@ static mg_status ask_all(session *w, mg_error *err) {
         else if (got != REPLY_QUIT && got != REPLY_BACK) at++;
     }
     for (size_t i = 0; i < w->n_asked; i++) done += complete(w, w->asked[i]);
+    *finished = done == w->n_asked;
     if (st) return st;
     mg_buf b = { 0 };
     mg_buf_printf(&b, gettext("\nrated: %zu of %zu questions by %s\n"), done, w->n_asked, w->rater);
@@ -227,7 +228,7 @@ static mg_status recall(session *w, mg_error *err) {
     return st;
 }
 
-mg_status mg_rate_terminal(mg_ratings_db *db, const mg_sheet *s, mg_sheet_form form, const char *rater, mg_error *err) {
+mg_status mg_rate_terminal(mg_ratings_db *db, const mg_sheet *s, mg_sheet_form form, const char *rater, bool *finished, mg_error *err) {
     session   w = { .db = db, .s = s, .form = form, .rater = rater };
     mg_status st = MG_OK;
     w.rating = mg_calloc(s->n, sizeof *w.rating);
@@ -240,7 +241,7 @@ mg_status mg_rate_terminal(mg_ratings_db *db, const mg_sheet *s, mg_sheet_form f
     if (!st) {
         show(gettext("Two models answered; which is [1] and which [2] changes by chance. Enter: leave open, b: back, q: stop. Everything is kept at once.\n"));
         mg_interrupts_begin();
-        st = ask_all(&w, err);
+        st = ask_all(&w, finished, err);
         mg_interrupts_end();
     }
     for (size_t i = 0; w.rating && i < s->n; i++) free(w.rating[i].note);
