@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { WRITE_STEP = 1 << 30 }; /* Linux writes at most 2 GiB - 4 KiB at once */
@@ -20,7 +21,11 @@ static mg_status cannot(const mg_new_file *f, int why, mg_error *err) {
 }
 
 mg_status mg_new_file_begin(mg_new_file *f, const char *path, mg_error *err) {
-    mg_buf temp = { 0 };
+    mg_buf      temp = { 0 };
+    struct stat old;
+    *f = (mg_new_file){ .fd = -1 };
+    if (!stat(path, &old) && !S_ISREG(old.st_mode)) /* the last step would put a file in the place of a device or pipe */
+        return mg_fail(err, MG_IO, "%s: is no regular file, and would be replaced by one; choose another output", path);
     mg_buf_printf(&temp, "%s.tmp-%ld", path, (long)getpid());
     *f = (mg_new_file){ .path = mg_strdup(path), .temp = temp.data, .fd = -1 };
     if (temp.failed || !f->path) {

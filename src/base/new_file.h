@@ -2,7 +2,8 @@
  *
  * It is written as NAME.tmp-PID beside its place.  Settling it makes sure that the bytes are on
  * the disk; then it can be opened and checked as f.temp; then it is renamed.  Whatever goes
- * wrong before that, nothing stands at the name that was not there before.
+ * wrong before that, nothing stands at the name that was not there before.  What is no regular file (a device, a pipe, a
+ * folder) is not replaced: MG_IO.
  *
  *     mg_new_file_begin(&f, path, err)
  *     mg_new_file_write(&f, bytes, n, err)   (many times)

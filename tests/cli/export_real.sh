@@ -28,6 +28,9 @@ wants 2 "unknown type" "$MIGAKI_BIN" quantize "$model" a q9_9
 wants 2 "no output" "$MIGAKI_BIN" export -m "$model" --to hf
 wants 2 "its own source" "$MIGAKI_BIN" export -m "$model" --to gguf -o "$model" --overwrite
 wants 2 "no adapter" "$MIGAKI_BIN" export -m "$model" --to gguf-lora -o a
+mkfifo pipe
+wants 1 "a pipe" "$MIGAKI_BIN" export -m "$model" --to gguf -o pipe --overwrite
+[ -p pipe ] || { echo "the pipe was replaced"; failed=1; }
 nothing a
 
 wants 7 "drift" "$MIGAKI_BIN" quantize "$model" drift.gguf q4_0 --max_kl 0 $quick
