@@ -23,6 +23,8 @@ typedef struct mg_params {
     void       *host;         /* [count] values for the program: `value` itself on the host, else a copy */
     double     *squares;      /* one number on the device: the squared norm of the gradients */
     int64_t     count;
+    /* Called by every update before anything else: may add to the gradients. */
+    void (*before_update)(void *context);
     /* Called by every update behind the optimizer's rule, gradients (to be scaled by grad_scale) still there; may be NULL. */
     void (*updated)(void *context, float grad_scale, int64_t step);
     void       *updated_context;

@@ -275,6 +275,7 @@ void mg_optim_shadow(const mg_optim *o, const mg_piece *x) {
 
 bool mg_optim_update(mg_optim *o, double lr, int64_t step, double *norm) {
     mg_params *p = o->p;
+    if (p->before_update) p->before_update(p->updated_context);
     mg_gradient_noise(o, step);
     *norm = mg_optim_norm(o, p->grad, p->count);
     bool finite = isfinite(*norm);

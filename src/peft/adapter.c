@@ -159,6 +159,11 @@ static void updated(void *context, float grad_scale, int64_t step) {
     a->c.method->updated(a, grad_scale, step);
 }
 
+static void before_update(void *context) {
+    mg_adapter *a = context;
+    a->c.method->before_update(a);
+}
+
 mg_status mg_adapter_attach(mg_adapter **out, const mg_adapter_config *c, mg_net *net, mg_params *p, mg_error *err) {
     mg_adapter *a = mg_calloc(1, sizeof *a);
     if (!a) return mg_fail(err, MG_NOMEM, "no memory for an adapter");
@@ -170,6 +175,7 @@ mg_status mg_adapter_attach(mg_adapter **out, const mg_adapter_config *c, mg_net
     if (!st && a->failed) st = mg_fail(err, MG_NOMEM, "no memory for an adapter");
     if (!st && !c->frozen && c->method->updated) {
         p->updated = updated;
+        p->before_update = c->method->before_update ? before_update : NULL;
         p->updated_context = a;
     }
     if (st)

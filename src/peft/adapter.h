@@ -100,6 +100,8 @@ struct mg_method {
     const char *const *keys;
     /* What happens after update `step` (from 1): values and gradients (times grad_scale) are still there.  NULL: nothing. */
     void (*updated)(mg_adapter *a, float grad_scale, int64_t step);
+    /* Add the gradient of a penalty, before gradients are measured and clipped; the penalty.  NULL: there is none. */
+    double (*before_update)(mg_adapter *a);
     void (*free_state)(void *state);
 };
 

@@ -219,10 +219,19 @@ static void take_values(const mg_adapter *a, const mg_safetensors *f, bool priva
     }
 }
 
+static bool is_file_of(const char *folder, const char *name) {
+    char *path = mg_path_join(folder, name);
+    bool  is = path && mg_is_file(path);
+    free(path);
+    return is;
+}
+
 mg_status mg_adapter_load(mg_adapter *a, const char *folder, mg_error *err) {
     mg_safetensors *f = NULL, *training = NULL;
-    bool            both = !a->c.frozen && count(a, true);
+    bool            both = !a->c.frozen && count(a, true), fresh = both && !is_file_of(folder, TRAINING_FILE);
     mg_status       st = open_checked(&f, a, folder, false, err);
+    if (!st && fresh) st = mg_adapter_init(a, 0, err); /* PEFT's: training starts anew from its numbers */
+    both = both && !fresh;
     if (!st && both) st = open_checked(&training, a, folder, true, err);
     if (!st) take_values(a, f, false);
     if (!st && both) take_values(a, training, true);

@@ -4,6 +4,7 @@
  * The models are the tiny references of each architecture, in fp32. */
 #include "rig.h"
 
+#include "cli/sft_options.h"
 #include "model/source.h"
 
 #include <errno.h>
@@ -142,6 +143,43 @@ static double drift(const mg_bundle *want, const char *path) {
     mg_replay_texts_free(&texts);
     mg_bundle_close(&got);
     return r.error;
+}
+
+/* An adapter of any method with its usual settings, away from its start. */
+static void adapt_by(mg_bundle *b, const char *method) {
+    static mg_sft_options o; /* defaults of the methods' own options */
+    mg_options           *options = mg_options_new(mg_foreign_options);
+    mg_adapter_config     c = { .method = mg_method_find(method), .r = 4, .alpha = 8, .targets = "all-linear" };
+    support_random        random = random_of(11);
+    OK(mg_options_add(options, mg_sft_option_rows, &o, &err));
+    mg_method_own(&c, o.method_own);
+    OK(mg_adapter_attach(&b->adapter, &c, &b->model->net, &b->params, &err));
+    OK(mg_params_seal(&b->params, mg_backend_find("cpu"), &err));
+    OK(mg_adapter_init(b->adapter, 3, &err));
+    for (int64_t i = 0; i < b->params.count; i++) ((float *)b->params.value)[i] += (float)(0.1 * random_normal(&random));
+    mg_options_free(options);
+}
+
+/* Every method that a weight can hold: what is merged computes what the adapter computes, biases included (qwen2). */
+static void every_method_merges(void **state) {
+    static const char *const methods[] = { "lora", "dora", "pissa", "olora", "adalora", "loha", "lokr", "vera", "ia3" };
+    char *folder = *state, label[64];
+    for (size_t m = 0; m < sizeof methods / sizeof *methods; m++)
+        for (int biased = 0; biased < 2; biased++) {
+            snprintf(label, sizeof label, "by-%s-%d", methods[m], biased);
+            char *base = under(folder, label);
+            OK(mg_make_folder(base, &err));
+            char     *source = make_model(base, biased ? "qwen2" : "llama2");
+            mg_bundle b = open_bundle(source);
+            adapt_by(&b, methods[m]);
+            double moved = drift(&b, source);
+            if (!(moved > 1e-3)) fail_msg("%s: the adapter does nothing (%g)", label, moved);
+            to_hf(&b, under(base, "hf"), NULL, 0);
+            to_gguf(&b, under(base, "merged.gguf"), NULL);
+            double hf = drift(&b, under(base, "hf")), gguf = drift(&b, under(base, "merged.gguf"));
+            if (!(hf < 1e-4 && gguf < 1e-4)) fail_msg("%s: merged, logits differ by %g (folder) and %g (GGUF)", label, hf, gguf);
+            mg_bundle_close(&b);
+        }
 }
 
 /* Merged in fp32, as folder and as GGUF, from both kinds of base: logits within 1e-4 of the largest. */
@@ -356,7 +394,7 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(circles), cmocka_unit_test(merged_computes_the_same), cmocka_unit_test(lora_comes_back),
+        cmocka_unit_test(circles), cmocka_unit_test(every_method_merges), cmocka_unit_test(merged_computes_the_same), cmocka_unit_test(lora_comes_back),
         cmocka_unit_test(failures_leave_nothing), cmocka_unit_test(nothing_is_dropped), cmocka_unit_test(mixes_fall_back),
         cmocka_unit_test(replay_sees_a_fault),
     };

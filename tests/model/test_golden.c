@@ -434,7 +434,7 @@ static void adapters(void **state) {
 /* What tests/interop/peft_cases.py made: methods and settings that the golden ones leave out. */
 static void more_adapters(void **state) {
     (void)state;
-    const char *names[] = { "loha", "lokr", "lokr_both", "vera", "vera_seed", "lora_patterns", "dora_rslora", "ia3_inputs" };
+    const char *names[] = { "loha", "lokr", "lokr_both", "vera", "vera_seed", "adalora", "lora_patterns", "dora_rslora", "ia3_inputs" };
     for (size_t b = 0; b < n_backends; b++)
         for (size_t i = 0; i < sizeof names / sizeof *names; i++)
             for (mg_keep k = MG_KEEP_ALL; k <= MG_KEEP_NONE; k++)
