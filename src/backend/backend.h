@@ -153,7 +153,7 @@ typedef struct { mg_mat y, x; float p; mg_rng rng; bool accumulate; } mg_dropout
 
 /* What LLM.int8 (arXiv 2208.07339) makes of the inputs of a product: y = x, but all columns without an outlier rounded to
  * 127 steps of the largest |x| of the row that is no outlier, after rounding to fp16's 11 bits, ties to even.  An outlier
- * is |x| >= threshold (0: none); its whole column keeps its numbers, or with `alone` only itself (rows then do not know
+ * is one of |x| >= threshold after that rounding (0: none); its whole column keeps its numbers, or with `alone` only itself (rows then do not know
  * of each other).  y is not x.  work: mg_int8_round_work bytes. */
 typedef struct { mg_mat y, x; float threshold; bool alone; void *work; } mg_int8_round_args;
 static inline size_t mg_int8_round_work(int64_t cols) { return (size_t)cols; }

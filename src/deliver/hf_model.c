@@ -2,6 +2,7 @@
  *
  * A source folder's tensors go out under the names they have there, those the model makes no use of (a vision tower)
  * too; from GGUF they get the names of the architecture's table.  In a file the order is that of safetensors.c. */
+#include "model/bnb.h"
 #include "deliver/hf.h"
 
 #include "base/file.h"
@@ -96,16 +97,20 @@ static mg_status plan_from_folder(plan *p, mg_source *s, const mg_pieces *pieces
             const mg_format   *f = mg_format_of_safetensors(e->dtype);
             int64_t            k;
             mg_piece           raw;
-            if (!f || !e->bytes) {
+            bool               known = mg_map_get(merged, e->name, strlen(e->name), &k);
+            if (mg_bnb_is_beside(e->name)) continue; /* a plain weight needs none of that */
+            if ((!f && !known) || !e->bytes) {
                 st = add(p, *e, NULL, err);
                 continue;
             }
-            raw = as_it_is(e, f);
-            if (mg_map_get(merged, e->name, strlen(e->name), &k)) {
+            mg_st_entry entry = *e;
+            if (known) {
                 raw = pieces->item[k];
-                raw.format = p->dtype ? p->dtype : f; /* not that of nf4 */
-            }
-            st = add(p, *e, &raw, err);
+                raw.format = p->dtype ? p->dtype : f ? f : &mg_format_bf16; /* not that of nf4 */
+                if (!f) entry.n_dims = 2, entry.dims[0] = raw.rows, entry.dims[1] = raw.cols;
+            } else
+                raw = as_it_is(e, f);
+            st = add(p, entry, &raw, err);
         }
     mg_map_free(merged);
     return st;

@@ -123,9 +123,12 @@ static bool says(yyjson_val *v, const char *text) {
     return yyjson_equals_str(v, text);
 }
 
-static void refuse_foreign(reader *r) {
+static void refuse_foreign(reader *r, mg_config *c) {
     yyjson_val *packed = get(r, "quantization_config"), *method = yyjson_obj_get(packed, "quant_method");
-    if (packed && !r->st)
+    if (packed && yyjson_equals_str(method, "bitsandbytes")) {
+        yyjson_val *threshold = yyjson_obj_get(packed, "llm_int8_threshold");
+        c->int8_threshold = yyjson_is_num(threshold) ? yyjson_get_num(threshold) : 6;
+    } else if (packed && !r->st)
         r->st = mg_fail(r->err, MG_UNSUPPORTED,
                         "%s: quantization_config: the weights are packed by '%.40s', which is not read here; give the plain model "
                         "(load_in_4bit packs it while loading) or a GGUF file",
@@ -326,7 +329,7 @@ mg_status mg_config_from_json(mg_config *out, const mg_json *json, const char *n
     c.final_softcap = cap(&r, "final_logit_softcapping", d->final_softcap);
     if (act && !yyjson_is_str(act)) trouble(&r, "hidden_act", "a string");
     snprintf(c.activation, sizeof c.activation, "%s", yyjson_is_str(act) ? yyjson_get_str(act) : "");
-    refuse_foreign(&r);
+    refuse_foreign(&r, &c);
     if (!r.st) r.st = check(&c, name, err);
     if (!r.st) read_rope(&r, &c, d);
     if (!r.st) read_windows(&r, &c, d);

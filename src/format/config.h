@@ -31,6 +31,7 @@ typedef struct mg_config {
     int64_t types;                      /* token types (BERT), 0: none */
     int64_t labels;                     /* of a sequence classifier, 0: the model predicts tokens */
     double  eps;
+    double  int8_threshold;             /* of weights that bitsandbytes has packed in 8 bits (LLM.int8) */
     bool    tied;                       /* the head is the embedding */
     bool    attention_bias, mlp_bias;
     bool    serial_residual;            /* GPT-NeoX with use_parallel_residual = false */

@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/thread.h"
+#include "model/bnb.h"
 #include "model/place.h"
 #include "model/source.h"
 #include "model/rope_table.h"
@@ -220,16 +221,33 @@ static bool skipped(const char *list, const char *name) {
     return false;
 }
 
+/* As bitsandbytes has packed it; load_in_4bit and the like then say nothing new. */
+static mg_status find_packed(loader *ld, const char *name, int64_t rows, int64_t cols, mg_found *f, const void **side) {
+    store             *s = ld->m->store;
+    const mg_nf4_side *table;
+    void              *room;
+    size_t             bytes;
+    if (!MG_GROW(s->buffer, s->cap_buffers, s->n_buffers + 1)) return no_memory(ld, name);
+    mg_status st = mg_bnb_find(&s->source, name, rows, cols, f, &room, &bytes, &table, ld->err);
+    if (st) return st;
+    s->buffer[s->n_buffers++] = room;
+    ld->m->copied_bytes += bytes;
+    ld->m->weight_bytes += bytes;
+    *side = table;
+    return MG_OK;
+}
+
 static mg_status load_matrix(loader *ld, const char *name, const char *own_name, int64_t rows, int64_t cols, unsigned flags,
                              bool may_pack, mg_tensor **out) {
     mg_found    f;
     const void *side = NULL;
     mg_model   *m = ld->m;
     bool        turned = flags & MG_WEIGHT_TRANSPOSED && !m->from_gguf;
-    mg_status   st = found_or_fail(ld, name, turned ? cols : rows, turned ? rows : cols, &f);
+    bool        packed = mg_bnb_packed(&m->store->source, name);
+    mg_status   st = packed ? find_packed(ld, name, rows, cols, &f, &side) : found_or_fail(ld, name, turned ? cols : rows, turned ? rows : cols, &f);
     if (!st) st = rearrange(ld, &f, rows, cols, flags, turned);
     if (st) return st;
-    if (may_pack && ld->o->quant && !skipped(ld->o->quant_skip, own_name)) {
+    if (may_pack && !packed && ld->o->quant && !skipped(ld->o->quant_skip, own_name)) {
         if (!mg_format_is_plain(f.format))
             return mg_fail(ld->err, MG_CONFIG,
                            "%s: '%s' is packed as %s already; load_in_4bit and load_in_8bit are for models in f32, f16 or bf16: leave them out",
@@ -239,7 +257,7 @@ static mg_status load_matrix(loader *ld, const char *name, const char *own_name,
     *out = new_tensor(ld, own_name, &f);
     if (!*out) return no_memory(ld, name);
     (*out)->side = side;
-    (*out)->outlier = ld->o->outlier;
+    (*out)->outlier = packed ? (float)m->c.int8_threshold : ld->o->outlier;
     m->weight_bytes += f.bytes;
     m->parameters += rows * cols;
     note_format(m, f.format);

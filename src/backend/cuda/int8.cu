@@ -10,7 +10,7 @@ static __global__ void __launch_bounds__(THREADS) find_outliers(mixed x, int64_t
     if (c >= cols) return;
     for (int64_t r = 0; r < rows; r++) {
         x.get(r * cols + c, v);
-        found = found || fabsf(v[0]) >= limit;
+        found = found || fabsf(mg_to_11_bits(v[0])) >= limit;
     }
     kept[c] = found;
 }
@@ -21,7 +21,8 @@ static __global__ void __launch_bounds__(THREADS) int8_round(mixed y, mixed x, i
     float            max = 0, v[1];
     for (int64_t c = threadIdx.x; c < cols; c += THREADS) {
         x.get(row + c, v);
-        if (fabsf(v[0]) < limit) max = fmaxf(max, fabsf(mg_to_11_bits(v[0])));
+        float w = fabsf(mg_to_11_bits(v[0]));
+        if (w < limit) max = fmaxf(max, w);
     }
     for (int d = 16; d; d >>= 1) max = fmaxf(max, __shfl_xor_sync(0xffffffffu, max, d));
     if (threadIdx.x % 32 == 0) part[threadIdx.x / 32] = max;
@@ -30,7 +31,8 @@ static __global__ void __launch_bounds__(THREADS) int8_round(mixed y, mixed x, i
     float by = max > 0 ? __fdiv_rn(127, max) : 0, back = __fmul_rn(max, 1.0f / 127);
     for (int64_t c = threadIdx.x; c < cols; c += THREADS) {
         x.get(row + c, v);
-        if (!(fabsf(v[0]) >= limit || (kept && kept[c]))) v[0] = __fmul_rn(rintf(__fmul_rn(mg_to_11_bits(v[0]), by)), back);
+        float w = mg_to_11_bits(v[0]);
+        if (!(fabsf(w) >= limit || (kept && kept[c]))) v[0] = __fmul_rn(rintf(__fmul_rn(w, by)), back);
         y.put(row + c, v);
     }
 }
