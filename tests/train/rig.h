@@ -115,8 +115,33 @@ static inline const char *rig_golden(rig *r, const char *name) {
     return folder;
 }
 
-/* A llama of two layers in Q8_0 with a SentencePiece vocabulary of 320, as one GGUF file; its path. */
-static inline const char *rig_gguf(rig *r, const char *name) {
+/* `n` weights of about 0.1 in a format: fixed scales for q8_0, encoded ones, or random blocks of that size. */
+static inline void rig_blocks(mg_buf *data, const mg_format *f, uint64_t n, uint32_t *x) {
+    uint8_t block[256 * sizeof(double)];
+    float   value[256];
+    for (uint64_t k = 0; k < n / (uint64_t)f->block; k++) {
+        float largest = 0;
+        if (f == &mg_format_q8_0) {
+            mg_buf_add(data, &(uint16_t){ mg_f32_to_f16(0.0015f) }, 2);
+            for (int q = 0; q < 32; q++) mg_buf_char(data, (char)((*x = *x * 1664525u + 1013904223u) >> 24));
+            continue;
+        }
+        for (int i = 0; f->encode && i < f->block; i++)
+            value[i] = ((float)((*x = *x * 1664525u + 1013904223u) >> 8) * 0x1p-23f - 1) * 0.19f;
+        if (f->encode) f->encode(block, value, f->block);
+        while (!f->encode && !(largest > 0.01f && largest < 0.5f)) {
+            for (size_t i = 0; i < f->block_bytes; i++) block[i] = (uint8_t)((*x = *x * 1664525u + 1013904223u) >> 24);
+            f->decode(value, block, NULL, 0, f->block);
+            largest = 0;
+            for (int i = 0; i < f->block; i++) largest = isfinite(value[i]) && largest < INFINITY ? fmaxf(largest, fabsf(value[i])) : INFINITY;
+        }
+        mg_buf_add(data, block, f->block_bytes);
+    }
+}
+
+/* A llama of two layers and `width` (64, 256) columns in a format of GGUF, with a SentencePiece vocabulary of 320, as one
+ * file; its path. */
+static inline const char *rig_gguf_of(rig *r, const char *name, const mg_format *f, uint64_t width) {
     static const struct { const char *name; uint64_t rows, cols; } weights[] = {
         { "token_embd", 320, 64 },         { "output_norm", 1, 64 },         { "blk.%d.attn_norm", 1, 64 },
         { "blk.%d.attn_q", 64, 64 },       { "blk.%d.attn_k", 32, 64 },      { "blk.%d.attn_v", 32, 64 },
@@ -129,9 +154,9 @@ static inline const char *rig_gguf(rig *r, const char *name) {
     put_header(&b, 3, ONCE + LAYERS * EACH, 13);
     put_string(&b, "general.architecture", "llama");
     put_int(&b, "llama.context_length", 128);
-    put_int(&b, "llama.embedding_length", 64);
+    put_int(&b, "llama.embedding_length", (int64_t)width);
     put_int(&b, "llama.block_count", LAYERS);
-    put_int(&b, "llama.feed_forward_length", 128);
+    put_int(&b, "llama.feed_forward_length", (int64_t)width * 2);
     put_int(&b, "llama.attention.head_count", 4);
     put_int(&b, "llama.attention.head_count_kv", 2);
     put_int(&b, "tokenizer.ggml.bos_token_id", 1);
@@ -150,19 +175,17 @@ static inline const char *rig_gguf(rig *r, const char *name) {
     for (size_t i = 0; i < ONCE + LAYERS * EACH; i++) {
         size_t   w = i < ONCE ? i : ONCE + (i - ONCE) % EACH;
         char     weight[64] = "", full[80];
-        uint64_t rows = weights[w].rows, cols = weights[w].cols;
+        uint64_t wide = width / 64, cols = weights[w].cols * wide;
+        uint64_t rows = weights[w].rows == 1 || weights[w].rows == VOCABULARY ? weights[w].rows : weights[w].rows * wide;
         if (i < ONCE)
             snprintf(weight, sizeof weight, "%s", weights[w].name);
         else
             snprintf(weight, sizeof weight, "blk.%d%s", (int)((i - ONCE) / EACH), weights[w].name + strlen("blk.%d"));
         snprintf(full, sizeof full, "%s.weight", weight);
         pad_to(&data, 32);
-        put_tensor(&b, full, rows == 1 ? 1 : 2, (uint64_t[]){ cols, rows }, rows == 1 ? 0 : 8, data.len);
+        put_tensor(&b, full, rows == 1 ? 1 : 2, (uint64_t[]){ cols, rows }, rows == 1 ? 0 : (uint32_t)f->gguf_type, data.len);
         for (uint64_t k = 0; rows == 1 && k < cols; k++) mg_buf_add(&data, &(float){ 1 }, 4);
-        for (uint64_t k = 0; rows > 1 && k < rows * cols / 32; k++) {
-            mg_buf_add(&data, &(uint16_t){ mg_f32_to_f16(0.0015f) }, 2);
-            for (int q = 0; q < 32; q++) mg_buf_char(&data, (char)((x = x * 1664525u + 1013904223u) >> 24));
-        }
+        if (rows > 1) rig_blocks(&data, f, rows * cols, &x);
     }
     pad_to(&b, 32);
     mg_buf_add(&b, data.data, data.len);
@@ -174,6 +197,7 @@ static inline const char *rig_gguf(rig *r, const char *name) {
     mg_buf_free(&data);
     return path;
 }
+static inline const char *rig_gguf(rig *r, const char *name) { return rig_gguf_of(r, name, &mg_format_q8_0, 64); }
 
 /* Rows of input_ids and labels that can be learnt: token i + 1 follows token i in a cycle of its own, lengths
  * shortest..longest, the first two labels are not trained. */
