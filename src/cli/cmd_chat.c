@@ -194,11 +194,6 @@ static bool show(void *context, size_t prompt, const char *text, size_t n) {
     return mg_show_text(text, n);
 }
 
-static bool interrupted(void *context) {
-    (void)context;
-    return mg_interrupted();
-}
-
 static void end_answer(const chat *c, const mg_generation *out) {
     mg_show_text("\n", 1);
     if (out->finish == MG_FINISH_CANCELLED) say(c, gettext("(stopped)"));
@@ -213,7 +208,7 @@ static mg_status answer(chat *c, mg_error *err) {
     g.adapters_off = c->base;
     g.keep = true;
     g.on_text = show;
-    g.cancelled = interrupted; /* counts from the line on: Ctrl-C right behind it stops the answer */
+    g.cancelled = mg_cancelled; /* counts from the line on: Ctrl-C right behind it stops the answer */
     mg_status st = fit(c, &ids, err);
     if (!st) st = mg_generate(c->g, &ids, 1, &g, &out, err);
     if (!st) {

@@ -177,11 +177,6 @@ static mg_status make_vectors(work *w, mg_error *err) {
 
 /* ---- pictures ---- */
 
-static bool interrupted(void *context) {
-    (void)context;
-    return mg_interrupted();
-}
-
 /* Turn or mirror the points `y` onto those of `to`, both centred, so that two pictures can be compared (orthogonal
  * Procrustes in the plane): of the best rotation and the best reflection the better one. */
 static void align(double *y, const double *to, size_t n) {
@@ -208,7 +203,7 @@ static void align(double *y, const double *to, size_t n) {
 
 static mg_status tsne_options(const embed_options *o, size_t n, mg_tsne_options *out, mg_error *err) {
     *out = (mg_tsne_options){ .early_exaggeration = o->early_exaggeration, .angle = o->angle, .max_iter = o->max_iter,
-                              .random_start = o->init == 1, .seed = (uint64_t)o->seed, .cancelled = interrupted };
+                              .random_start = o->init == 1, .seed = (uint64_t)o->seed, .cancelled = mg_cancelled };
     out->perplexity = o->perplexity > 0 ? o->perplexity : fmin(30, fmax(1, floor(((double)n - 1) / 3)));
     if (!strcmp(o->learning_rate, "auto")) return MG_OK;
     char *end;

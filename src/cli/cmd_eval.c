@@ -255,11 +255,6 @@ static mg_status write_report(const mg_cli *cli, const eval_options *o, const mg
 
 /* ---- the command ---- */
 
-static bool interrupted(void *context) {
-    (void)context;
-    return mg_interrupted();
-}
-
 static mg_status evaluate(const eval_options *o, const mg_bundle *b, const mg_backend *backend, const mg_task *examples,
                           evaluation *e, mg_error *err) {
     mg_eval_settings s = {
@@ -272,7 +267,7 @@ static mg_status evaluate(const eval_options *o, const mg_bundle *b, const mg_ba
     mg_status st = MG_OK;
     if (s.max_length > context) s.max_length = context;
     if (s.stride > s.max_length) s.stride = s.max_length;
-    s.generate.cancelled = interrupted;
+    s.generate.cancelled = mg_cancelled;
     mg_interrupts_begin();
     for (size_t i = 0; !st && i < e->n; i++) st = mg_eval_run(&e->task[i], &s, &e->result[i], err);
     for (size_t i = 0; !st && i < e->others; i++) st = mg_forgetting_measure(&e->other[i], &s, &e->text[i], err);

@@ -44,11 +44,6 @@ static bool show(void *context, size_t prompt, const char *text, size_t n) {
     return mg_show_text(text, n);
 }
 
-static bool interrupted(void *context) {
-    (void)context;
-    return mg_interrupted();
-}
-
 static double now(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -94,7 +89,7 @@ static mg_status run(mg_cli *cli, void *values, mg_error *err) {
         mg_generate_options g = mg_answer_settings(&o->answer, &b);
         double              begin = now();
         if (!cli->global.json) g.on_text = show;
-        g.cancelled = interrupted;
+        g.cancelled = mg_cancelled;
         mg_interrupts_begin();
         st = mg_generate_all(b.model, b.tokenizer, backend, &prompt, 1, &g, &out, err);
         bool stopped = mg_interrupted();

@@ -82,11 +82,6 @@ void mg_compared_free(mg_compared *w) {
     mg_buf_free(&w->text);
 }
 
-static bool interrupted(void *context) {
-    (void)context;
-    return mg_interrupted();
-}
-
 static mg_status tokenize(const mg_compared *w, const mg_compare_options *o, const mg_bundle *b, mg_ids *ids, int64_t *longest, mg_error *err) {
     mg_status st = MG_OK;
     *longest = 0;
@@ -102,7 +97,7 @@ static mg_status tokenize(const mg_compared *w, const mg_compare_options *o, con
 static mg_status answer(mg_compared *w, const mg_compare_options *o, const mg_bundle *b, const mg_backend *backend, const mg_ids *ids, bool both,
                         int side, mg_error *err) {
     mg_generate_options g = mg_answer_settings(&o->answer, b);
-    g.cancelled = interrupted;
+    g.cancelled = mg_cancelled;
     mg_status st = mg_generate_all(b->model, b->tokenizer, backend, ids, w->n, &g, w->side[side], err);
     g.adapters_off = true;
     if (!st && both) st = mg_generate_all(b->model, b->tokenizer, backend, ids, w->n, &g, w->side[0], err);

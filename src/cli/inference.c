@@ -210,6 +210,11 @@ void mg_interrupts_end(void) {
 
 bool mg_interrupted(void) { return interrupts != 0; }
 
+bool mg_cancelled(void *nothing) {
+    (void)nothing;
+    return mg_interrupted();
+}
+
 void mg_interrupts_clear(void) {
     uint64_t n;
     interrupts = 0;

@@ -99,6 +99,7 @@ void mg_json_ids(mg_buf *b, const int32_t *ids, size_t n); /* [1,2,3] */
 void mg_interrupts_begin(void);
 void mg_interrupts_end(void);
 bool mg_interrupted(void);
+bool mg_cancelled(void *nothing); /* the same, as the `cancelled` of generation and the like */
 void mg_interrupts_clear(void);
 /* One byte of standard input: 1; 0: its end; -1: interrupted since the last clear, also before the call. */
 int mg_read_byte(char *out);

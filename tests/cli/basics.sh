@@ -1,25 +1,13 @@
 #!/bin/bash
 # basics.sh -- the program from outside: help, codes, languages, exit codes, origins, runs.
 set -u
+. "$(dirname "$0")/check.bash"
 M=${MIGAKI_BIN:?}
 T=$(mktemp -d) && trap 'rm -rf "$T"' EXIT
 cd "$T" || exit 1
 unset LANGUAGE LC_ALL LC_MESSAGES LANG XDG_CONFIG_HOME MIGAKI_RUNS
 for name in $(env | sed -n 's/^\(MIGAKI_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
 export HOME=$T
-bad=0
-# check NAME EXIT PATTERN COMMAND...: exit code and a pattern in what it prints
-check() {
-    local name=$1 code=$2 pattern=$3
-    shift 3
-    local out rc=0
-    out=$("$@" 2>&1) || rc=$?
-    if [ $rc != "$code" ] || ! grep -qE -- "$pattern" <<<"$out"; then
-        echo "FAILED $name: exit $rc (wanted $code), wanted /$pattern/ in:"
-        echo "$out"
-        bad=1
-    fi
-}
 
 check version 0 '^migaki [0-9]+\.[0-9]' "$M" --version
 check help 0 '^  sft ' "$M" --help

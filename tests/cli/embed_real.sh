@@ -1,22 +1,11 @@
 #!/bin/bash
 # embed_real.sh -- `embed` on real models: tables, files of every form, wrong input.
 set -u
+. "$(dirname "$0")/check.bash"
 M=${MIGAKI_BIN:?} MODELS=${MIGAKI_MODELS:?}
 T=$(mktemp -d) && trap 'rm -rf "$T"' EXIT
 cd "$T" || exit 1
 export HOME=$T LC_ALL=C.UTF-8 LANGUAGE=
-bad=0
-check() {
-    local name=$1 code=$2 pattern=$3
-    shift 3
-    local out rc=0
-    out=$("$@" 2>&1) || rc=$?
-    if [ $rc != "$code" ] || ! grep -qE -- "$pattern" <<<"$out"; then
-        echo "FAILED $name: exit $rc (wanted $code), wanted /$pattern/ in:"
-        echo "$out"
-        bad=1
-    fi
-}
 mini="$M embed -m $MODELS/minilm"
 
 printf '%s\n' "The cat sits on the mat." "A dog sleeps." "レストラン" "" "食堂" > texts.txt

@@ -1,22 +1,11 @@
 #!/bin/bash
 # eval_real.sh -- `eval` on a real model: every form of test set, every score and every option of scores, wrong input.
 set -u
+. "$(dirname "$0")/check.bash"
 M=${MIGAKI_BIN:?} MODELS=${MIGAKI_MODELS:?}
 T=$(mktemp -d) && trap 'rm -rf "$T"' EXIT
 cd "$T" || exit 1
 export HOME=$T LC_ALL=C.UTF-8 LANGUAGE=
-bad=0
-check() {
-    local name=$1 code=$2 pattern=$3
-    shift 3
-    local out rc=0
-    out=$("$@" 2>&1) || rc=$?
-    if [ $rc != "$code" ] || ! grep -qE -- "$pattern" <<<"$out"; then
-        echo "FAILED $name: exit $rc (wanted $code), wanted /$pattern/ in:"
-        echo "$out" | head -20
-        bad=1
-    fi
-}
 eval="$M eval -m $MODELS/smollm2.gguf --max_new_tokens 6"
 
 # ---- every form ----

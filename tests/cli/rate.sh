@@ -2,6 +2,7 @@
 # rate.sh -- blind ratings from outside: in the terminal, stopped and gone on with, from a page's file, and by a judge
 # behind a small HTTP server, with the faults that servers have.  No model is needed: the report is there already.
 set -u
+. "$(dirname "$0")/check.bash"
 M=${MIGAKI_BIN:?}
 T=$(mktemp -d) && trap 'kill $server 2>/dev/null; rm -rf "$T"' EXIT
 server=
@@ -9,14 +10,7 @@ cd "$T" || exit 1
 unset LANGUAGE LC_MESSAGES LANG XDG_CONFIG_HOME OPENAI_API_KEY http_proxy HTTP_PROXY https_proxy all_proxy ALL_PROXY
 for name in $(env | sed -n 's/^\(MIGAKI_[A-Z_]*\)=.*/\1/p'); do unset "$name"; done
 export HOME=$T LC_ALL=C.UTF-8 MIGAKI_RUNS=$T/runs
-bad=0
 fail() { echo "FAILED $*"; bad=1; }
-check() { # NAME EXIT PATTERN COMMAND...
-    local name=$1 code=$2 pattern=$3 out rc=0
-    shift 3
-    out=$("$@" 2>&1) || rc=$?
-    { [ $rc = "$code" ] && grep -qE -- "$pattern" <<<"$out"; } || fail "$name: exit $rc (wanted $code), wanted /$pattern/ in: $out"
-}
 query() { python3 -c 'import sqlite3, sys; print(*sqlite3.connect("file:%s?mode=ro" % sys.argv[1], uri=True).execute(sys.argv[2]).fetchall()[0])' "$T/runs/ratings.db" "$1"; }
 
 mkdir -p run

@@ -1,22 +1,11 @@
 #!/bin/bash
 # runs.sh -- `runs` over folders made by hand: list, show, compare, rebuild, remove.
 set -u
+. "$(dirname "$0")/check.bash"
 M=${MIGAKI_BIN:?}
 T=$(mktemp -d) && trap 'rm -rf "$T"' EXIT
 cd "$T" || exit 1
 export HOME=$T LC_ALL=C.UTF-8 LANGUAGE=
-bad=0
-check() {
-    local name=$1 code=$2 pattern=$3
-    shift 3
-    local out rc=0
-    out=$("$@" 2>&1) || rc=$?
-    if [ $rc != "$code" ] || ! grep -qE -- "$pattern" <<<"$out"; then
-        echo "FAILED $name: exit $rc (wanted $code), wanted /$pattern/ in:"
-        echo "$out"
-        bad=1
-    fi
-}
 # make NAME CREATED STATUS LOSS RANK
 make_run() {
     mkdir -p "runs/$1/samples" "runs/$1/checkpoint-10"

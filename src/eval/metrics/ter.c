@@ -238,36 +238,20 @@ static bool is_ideograph(uint32_t c) {
     return in(c, range, sizeof range / sizeof *range) || is_asian_punctuation(c);
 }
 
-static void next_pass(mg_word_work *w) {
-    mg_buf other = w->pass[0];
-    w->pass[0] = w->pass[1];
-    w->pass[1] = other;
-    w->pass[1].len = 0;
-}
-
-static void replace(mg_word_work *w, const char *what, const char *with) {
-    w->pass[1].len = 0;
-    mg_replace_all(w->pass[0].data ? w->pass[0].data : "", w->pass[0].len, what, with, &w->pass[1]);
-    next_pass(w);
-}
-
 static void normalise(mg_word_work *w, bool asian) {
-    replace(w, "\n-", "");
-    replace(w, "\n", " ");
-    replace(w, "&quot;", "\"");
-    replace(w, "&amp;", "&");
-    replace(w, "&lt;", "<");
-    replace(w, "&gt;", ">");
+    mg_replace_pass(w, "\n-", "");
+    mg_replace_pass(w, "\n", " ");
+    mg_entities_pass(w);
     mg_buf_char(&w->pass[1], ' ');
     mg_buf_add(&w->pass[1], w->pass[0].data ? w->pass[0].data : "", w->pass[0].len);
     mg_buf_char(&w->pass[1], ' ');
-    next_pass(w);
+    mg_next_pass(w);
     mg_split_punctuation(w);
-    replace(w, "'s ", " 's ");
+    mg_replace_pass(w, "'s ", " 's ");
     mg_split_stops(w);
     if (!asian) return;
     mg_space_chars(w->pass[0].data, w->pass[0].len, is_ideograph, &w->pass[1]);
-    next_pass(w);
+    mg_next_pass(w);
 }
 
 static bool is_asian_removed(uint32_t c) { return is_asian_punctuation(c) || (c < 0x80 && c && strchr(".,?:;!\"()", (int)c)); }
@@ -280,7 +264,7 @@ static void remove_chars(mg_word_work *w, mg_char_test test) {
         len = mg_utf8_next(w->pass[0].data + i, w->pass[0].len - i, &c);
         if (!test(c)) mg_buf_add(&w->pass[1], w->pass[0].data + i, len);
     }
-    next_pass(w);
+    mg_next_pass(w);
 }
 
 static mg_status words(mg_scorer *s, int side, const char *text, size_t n, size_t *count, mg_error *err) {

@@ -185,7 +185,7 @@ void mg_space_chars(const char *text, size_t n, mg_char_test test, mg_buf *out) 
     written(out, to);
 }
 
-void mg_replace_all(const char *text, size_t n, const char *what, const char *with, mg_buf *out) {
+static void replace_all(const char *text, size_t n, const char *what, const char *with, mg_buf *out) {
     size_t      len = strlen(what);
     const char *end = text + n, *hit;
     while (text < end && (hit = memmem(text, (size_t)(end - text), what, len))) {
@@ -197,7 +197,7 @@ void mg_replace_all(const char *text, size_t n, const char *what, const char *wi
 }
 
 /* The result of one pass becomes the text of the next. */
-static void swap_passes(mg_word_work *w) {
+void mg_next_pass(mg_word_work *w) {
     mg_buf last = w->pass[0];
     w->pass[0] = w->pass[1];
     w->pass[1] = last;
@@ -207,20 +207,20 @@ static void swap_passes(mg_word_work *w) {
 static void pairs(mg_word_work *w, mg_char_test first, mg_char_test second, int spaces) {
     w->pass[1].len = 0;
     mg_space_pairs(w->pass[0].data, w->pass[0].len, first, second, spaces, &w->pass[1]);
-    swap_passes(w);
+    mg_next_pass(w);
 }
 
 static void chars(mg_word_work *w, mg_char_test test) {
     w->pass[1].len = 0;
     mg_space_chars(w->pass[0].data, w->pass[0].len, test, &w->pass[1]);
-    swap_passes(w);
+    mg_next_pass(w);
 }
 
-static void replace(mg_word_work *w, const char *what, const char *with) {
+void mg_replace_pass(mg_word_work *w, const char *what, const char *with) {
     if (!w->pass[0].len || !memmem(w->pass[0].data, w->pass[0].len, what, strlen(what))) return;
     w->pass[1].len = 0;
-    mg_replace_all(w->pass[0].data, w->pass[0].len, what, with, &w->pass[1]);
-    swap_passes(w);
+    replace_all(w->pass[0].data, w->pass[0].len, what, with, &w->pass[1]);
+    mg_next_pass(w);
 }
 
 static bool is_digit(uint32_t c) { return c >= '0' && c <= '9'; }
@@ -247,6 +247,13 @@ static mg_status finish(mg_word_work *work, mg_words *w, mg_error *err) {
     return ok ? MG_OK : mg_fail(err, MG_NOMEM, "not enough memory for the words of a text");
 }
 
+void mg_entities_pass(mg_word_work *work) {
+    mg_replace_pass(work, "&quot;", "\"");
+    mg_replace_pass(work, "&amp;", "&");
+    mg_replace_pass(work, "&lt;", "<");
+    mg_replace_pass(work, "&gt;", ">");
+}
+
 static void start(mg_word_work *work, const char *text, size_t n) {
     work->pass[0].len = work->pass[1].len = 0;
     mg_buf_add(&work->pass[0], text, n);
@@ -258,13 +265,10 @@ static mg_status split_13a(mg_word_work *work, const char *text, size_t n, mg_wo
     start(work, " ", 1);
     mg_buf_add(&work->pass[0], text, n);
     mg_buf_char(&work->pass[0], ' ');
-    replace(work, "<skipped>", "");
-    replace(work, "-\n", "");
-    replace(work, "\n", " ");
-    replace(work, "&quot;", "\"");
-    replace(work, "&amp;", "&");
-    replace(work, "&lt;", "<");
-    replace(work, "&gt;", ">");
+    mg_replace_pass(work, "<skipped>", "");
+    mg_replace_pass(work, "-\n", "");
+    mg_replace_pass(work, "\n", " ");
+    mg_entities_pass(work);
     mg_split_punctuation(work);
     mg_split_stops(work);
     return finish(work, w, err);

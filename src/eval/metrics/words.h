@@ -63,8 +63,11 @@ typedef bool (*mg_char_test)(uint32_t c);
 enum { MG_BEFORE_FIRST = 1, MG_BETWEEN = 2, MG_BEHIND_SECOND = 4 }; /* where the spaces go */
 void mg_space_pairs(const char *text, size_t n, mg_char_test first, mg_char_test second, int spaces, mg_buf *out);
 void mg_space_chars(const char *text, size_t n, mg_char_test test, mg_buf *out);
-/* Replace every `what`. */
-void mg_replace_all(const char *text, size_t n, const char *what, const char *with, mg_buf *out);
+
+/* Passes over work->pass[0]: the next one was written into pass[1], and takes its place. */
+void mg_next_pass(mg_word_work *work);
+void mg_replace_pass(mg_word_work *work, const char *what, const char *with); /* every `what` */
+void mg_entities_pass(mg_word_work *work);                                    /* &quot; &amp; &lt; &gt; */
 
 /* What 13a, zh and TER's normalisation share, from work->pass[0] to work->pass[0]: spaces around punctuation but dots,
  * commas, dashes and apostrophes; then dots and commas beside no digit, and dashes behind one. */
