@@ -9,6 +9,7 @@
 
 #include "autograd/cache.h"
 #include "infer/plan.h"
+#include "nn/virtual.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -34,6 +35,8 @@ struct mg_generator {
     int          n_rows;
     mg_ids       held;     /* tokens whose keys are in slot 0, when only one prompt used it */
     bool         held_off; /* they were read with adapters off */
+    int64_t      front, front_most; /* virtual tokens before a prompt: of this call, of any adapter */
+    int32_t     *virtual_row, *virtual_id; /* of a pass, [READ] */
 };
 
 /* A sequence on its way. */
@@ -104,6 +107,18 @@ static void set_reading(mg_generator *g, int slot, const int32_t *ids, int64_t n
     set_batch(g, 1);
 }
 
+/* Virtual tokens first .. first+n-1 for a slot, behind what it holds. */
+static void set_front(mg_generator *g, int slot, int64_t first, int64_t n) {
+    set_reading(g, slot, NULL, n);
+    for (int64_t i = 0; i < n; i++) {
+        g->virtual_row[i] = (int32_t)i;
+        g->virtual_id[i] = (int32_t)(first + i);
+    }
+    g->batch.n_virtual = n;
+    g->batch.virtual_row = g->virtual_row;
+    g->batch.virtual_id = g->virtual_id;
+}
+
 /* Row i: one token for the slot of sequence i. */
 static void set_step(mg_generator *g, int i, int slot, int32_t id) {
     g->start[i] = i;
@@ -123,11 +138,15 @@ static int64_t piece(const mg_generator *g) { return g->longest < READ ? g->long
 /* The largest passes: the last piece of a full context, and a step of all slots. */
 static void largest_passes(mg_tape *t, void *context) {
     mg_generator *g = context;
-    g->cache.len[0] = (int32_t)(g->context - piece(g));
+    int64_t       front = mg_net_virtual(&g->m->net, false), all = g->context + front;
+    g->cache.len[0] = (int32_t)(all - piece(g));
     set_reading(g, 0, NULL, piece(g));
     forward(t, g);
+    g->cache.len[0] = 0;
+    if (front) set_front(g, 0, 0, front < READ ? front : READ);
+    if (front && !t->error) forward(t, g);
     for (int i = 0; i < g->slots; i++) {
-        g->cache.len[i] = (int32_t)g->context - 1;
+        g->cache.len[i] = (int32_t)all - 1;
         set_step(g, i, i, 0);
     }
     if (!t->error) forward(t, g);
@@ -136,7 +155,7 @@ static void largest_passes(mg_tape *t, void *context) {
 
 static mg_status make_numbers(mg_generator *g, mg_error *err) {
     size_t rows = (size_t)(g->slots > READ ? g->slots : READ), slots = (size_t)g->slots;
-    g->numbers = mg_calloc(slots + 1 + 2 * rows + 2 * slots, sizeof *g->numbers);
+    g->numbers = mg_calloc(slots + 1 + 2 * rows + 2 * slots + 2 * READ, sizeof *g->numbers);
     g->held.data = mg_calloc((size_t)g->context, sizeof *g->held.data);
     if (!g->numbers || !g->held.data) return mg_fail(err, MG_NOMEM, "no memory to generate text");
     g->held.cap = (size_t)g->context;
@@ -145,6 +164,8 @@ static mg_status make_numbers(mg_generator *g, mg_error *err) {
     g->pos = g->ids + rows;
     g->slot = g->pos + rows;
     g->row = g->slot + slots;
+    g->virtual_row = g->row + slots;
+    g->virtual_id = g->virtual_row + READ;
     return MG_OK;
 }
 
@@ -161,16 +182,17 @@ mg_status mg_generator_open_for(mg_generator **out, const mg_model *m, const mg_
     MG_ASSERT(slots > 0);
     mg_status st = mg_model_require_text(m, err);
     if (st) return st;
-    if (context < 2 || context > m->positions)
+    int64_t front = mg_net_virtual(&m->net, true);
+    if (context < 2 || context > m->positions - front)
         return mg_fail(err, MG_CONFIG, "a context of %lld tokens: the model was opened for %lld (max_length)",
-                       (long long)context, (long long)m->positions);
+                       (long long)context, (long long)(m->positions - front));
     mg_generator *g = mg_calloc(1, sizeof *g);
     if (!g) return mg_fail(err, MG_NOMEM, "no memory to generate text");
     if (b->steady_rows && slots > b->steady_rows) slots = (int)b->steady_rows;
     *g = (mg_generator){ .m = m, .tokenizer = tokenizer, .backend = b, .slots = slots, .context = context,
-                          .longest = longest };
+                          .longest = longest, .front_most = front };
     st = make_numbers(g, err);
-    if (!st) st = mg_cache_open(&g->cache, b->device, (int)m->c.layers, slots, context, cache_width(m), b->element, err);
+    if (!st) st = mg_cache_open(&g->cache, b->device, (int)m->c.layers, slots, context + front, cache_width(m), b->element, err);
     if (!st && !b->device->host && !(g->room = mg_calloc((size_t)m->c.vocab * (size_t)slots, sizeof *g->room)))
         st = mg_fail(err, MG_NOMEM, "no memory for the logits of %d sequences", slots);
     if (!st) st = mg_sampler_open(&g->sampler, m->c.vocab, err);
@@ -197,10 +219,17 @@ int64_t mg_generator_context(const mg_generator *g) { return g->context; }
 
 size_t mg_generator_bytes(const mg_generator *g) {
     return g->mem.cap + (g->room ? (size_t)g->m->c.vocab * (size_t)g->slots * sizeof *g->room : 0) +
-           mg_cache_bytes(g->cache.layers, g->slots, g->context, g->cache.width, g->cache.element);
+           mg_cache_bytes(g->cache.layers, g->slots, g->cache.capacity, g->cache.width, g->cache.element);
 }
 
 void mg_generator_forget(mg_generator *g) { g->held.len = 0; }
+
+mg_status mg_generator_adapted(mg_generator *g, mg_error *err) {
+    MG_ASSERT(mg_net_virtual(&g->m->net, true) <= g->front_most);
+    mg_generator_forget(g);
+    mg_plan_close(&g->tape, &g->mem);
+    return mg_plan_open(&g->tape, &g->mem, g->backend, largest_passes, g, err);
+}
 
 /* ---- the text of an answer ---- */
 
@@ -335,6 +364,18 @@ static void hold(job *j, const int32_t *ids, size_t n) {
     g->held.len += n;
 }
 
+/* The prompt that the adapter puts before every text. */
+static mg_status read_front(job *j, int slot) {
+    mg_generator *g = j->g;
+    mg_status     st = MG_OK;
+    for (int64_t at = 0, n; !st && at < g->front; at += n) {
+        n = g->front - at < READ ? g->front - at : READ;
+        set_front(g, slot, at, n);
+        st = run_pass(g, j->err);
+    }
+    return st;
+}
+
 /* All but the last token. */
 static mg_status read_prompt(job *j, live *l, bool *cancelled) {
     mg_generator *g = j->g;
@@ -343,8 +384,9 @@ static mg_status read_prompt(job *j, live *l, bool *cancelled) {
     mg_status     st = MG_OK;
     l->next = p->data[end];
     l->out->reused = (int64_t)at;
-    g->cache.len[l->slot] = (int32_t)at;
+    g->cache.len[l->slot] = at ? (int32_t)(at + (size_t)g->front) : 0;
     g->held.len = at;
+    if (!at) st = read_front(j, l->slot);
     while (!st && at < end && !(*cancelled = is_cancelled(j))) {
         size_t n = end - at < READ ? end - at : READ;
         set_reading(g, l->slot, p->data + at, (int64_t)n);
@@ -442,6 +484,7 @@ mg_status mg_generate(mg_generator *g, const mg_ids *prompt, size_t n, const mg_
     j.busy = mg_calloc((size_t)g->slots, sizeof *j.busy);
     if (!j.live || !j.busy) st = mg_fail(err, MG_NOMEM, "no memory to generate text");
     g->tape.adapters_off = o->adapters_off;
+    g->front = o->adapters_off ? 0 : mg_net_virtual(&g->m->net, false);
     if (!st) st = run_all(&j);
     g->held_off = o->adapters_off;
     if (n > 1 || st) g->held.len = 0;
@@ -481,6 +524,7 @@ mg_status mg_generate_all(const mg_model *m, const mg_tokenizer *tokenizer, cons
     }
     int64_t context = m->positions, most = o->max_new_tokens;
     if (m->c.max_positions > 1 && m->c.max_positions < context) context = m->c.max_positions;
+    context -= mg_net_virtual(&m->net, true);
     if (most && most < context - (int64_t)longest) context = (int64_t)longest + most;
     if ((int64_t)longest > context) longest = (size_t)context; /* refused below, by its number */
     mg_status st = mg_generator_open_for(&g, m, tokenizer, b, mg_generator_slots(m, n), context, (int64_t)longest, err);

@@ -57,6 +57,8 @@ int64_t   mg_generator_context(const mg_generator *g);
 size_t    mg_generator_bytes(const mg_generator *g); /* arena and cache, when every slot is full */
 /* After weights or adapter have changed: what the cache holds is void. */
 void mg_generator_forget(mg_generator *g);
+/* After another adapter was switched on: the cache is void, and its passes may need other memory. */
+mg_status mg_generator_adapted(mg_generator *g, mg_error *err);
 
 /* Answers to n prompts; out [n] is overwritten and freed with mg_generation_free, also after a failure (then
  * all are empty).  MG_TRUNCATED: a prompt leaves no room in the context. */

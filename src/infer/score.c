@@ -5,6 +5,7 @@
 #include "infer/score.h"
 
 #include "infer/plan.h"
+#include "nn/virtual.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -16,6 +17,8 @@ typedef struct {
     mg_batch        batch;
     int32_t        *numbers; /* start [2], pos [n], rows [n] */
     bool            adapters_off;
+    mg_virtual      prompted;
+    int64_t         front; /* virtual tokens before the text */
     float          *nll;
     int32_t        *top; /* [n_labels], or NULL */
     mg_logits_fn    f; /* else: */
@@ -26,14 +29,27 @@ typedef struct {
 static mg_status check_text(const mg_model *m, const int32_t *ids, int64_t n, mg_error *err) {
     mg_status st = mg_model_require_text(m, err);
     if (st) return st;
-    if (n > m->positions)
+    int64_t room = m->positions - mg_net_virtual(&m->net, true);
+    if (n > room)
         return mg_fail(err, MG_TRUNCATED, "the text has %lld tokens, the model was opened for %lld (max_length)",
-                       (long long)n, (long long)m->positions);
+                       (long long)n, (long long)room);
     for (int64_t i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= m->c.vocab)
             return mg_fail(err, MG_MISMATCH, "token %d does not exist, the model has %lld", (int)ids[i],
                            (long long)m->c.vocab);
     return MG_OK;
+}
+
+static int64_t front_of(const job *j) { return j->adapters_off ? 0 : mg_net_virtual(&j->m->net, false); }
+
+static mg_status put_prompt(job *j, mg_error *err) {
+    j->front = front_of(j);
+    return mg_virtual_insert(&j->prompted, &j->batch, j->front, err);
+}
+
+static void close_job(job *j) {
+    mg_virtual_free(&j->prompted);
+    free(j->numbers);
 }
 
 static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t n, mg_error *err) {
@@ -48,7 +64,7 @@ static mg_status open_job(job *j, const mg_model *m, const int32_t *ids, int64_t
     j->batch = (mg_batch){
         .n_seq = 1, .start = start, .ids = ids, .pos = pos, .n_labels = n - 1, .label_row = row, .label = ids + 1
     };
-    return MG_OK;
+    return put_prompt(j, err);
 }
 
 static void begin(mg_tape *t, const job *j) {
@@ -79,12 +95,12 @@ static void show_logits(mg_tape *t, void *context) {
     job *j = context;
     begin(t, j);
     mg_tensor *h = mg_model_hidden(t, j->m);
-    int64_t    n = mg_batch_rows(&j->batch);
+    int64_t    n = mg_batch_rows(&j->batch) - j->front;
     size_t     lo = t->mem->lo;
     int        tensors = t->n_tensors;
     for (int64_t i = 0; h && i < n; i += ROWS) {
         int64_t    rows = n - i < ROWS ? n - i : ROWS;
-        mg_tensor *z = mg_model_logits(t, j->m, h, j->batch.pos + i, rows); /* position i is row i */
+        mg_tensor *z = mg_model_logits(t, j->m, h, j->batch.pos + j->front + i, rows); /* position i is row i */
         const float *logit = z ? mg_tape_floats(t, z, j->room) : NULL;
         if (logit) hand_over(j, i, rows, logit);
         t->mem->lo = lo;
@@ -108,7 +124,7 @@ mg_status mg_score(const mg_model *m, const mg_backend *b, const int32_t *ids, i
     job       j = { .nll = nll, .adapters_off = adapters_off };
     mg_status st = open_job(&j, m, ids, n, err);
     if (!st && n > 1) st = run(b, score, &j, err);
-    free(j.numbers);
+    close_job(&j);
     return st;
 }
 
@@ -139,7 +155,7 @@ static mg_status open_texts(job *j, const mg_model *m, const mg_score_text *text
     }
     j->batch = (mg_batch){ .n_seq = (int)n, .start = start, .ids = ids, .pos = pos, .n_labels = labels, .label_row = row,
                            .label = label };
-    return MG_OK;
+    return put_prompt(j, err);
 }
 
 mg_status mg_score_texts(const mg_model *m, const mg_backend *b, const mg_score_text *text, size_t n, bool adapters_off,
@@ -154,7 +170,7 @@ mg_status mg_score_texts(const mg_model *m, const mg_backend *b, const mg_score_
             if (text[i].top) text[i].top[k] = j.top[at + k];
         }
     free(j.nll);
-    free(j.numbers);
+    close_job(&j);
     return st;
 }
 
@@ -165,6 +181,6 @@ mg_status mg_score_logits(const mg_model *m, const mg_backend *b, const int32_t 
     if (!st && !(j.room = mg_calloc((size_t)m->c.vocab, ROWS * sizeof *j.room))) st = mg_fail(err, MG_NOMEM, "no memory for logits");
     if (!st && n > 0) st = run(b, show_logits, &j, err);
     free(j.room);
-    free(j.numbers);
+    close_job(&j);
     return st;
 }

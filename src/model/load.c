@@ -400,6 +400,11 @@ static mg_status load_layers(loader *ld) {
     mg_model *m = ld->m;
     m->layer = mg_calloc((size_t)m->c.layers, sizeof *m->layer);
     m->net.layers = (int)m->c.layers;
+    m->net.dim = m->c.dim;
+    m->net.heads = m->c.heads;
+    m->net.kv_heads = m->c.kv_heads;
+    m->net.hd = m->c.hd;
+    m->net.embed_scale = m->embed_scale;
     m->net.head = &m->head;
     m->net.embed = m->embed;
     m->net.each_weight = each_weight_of_net;

@@ -66,6 +66,7 @@ typedef struct mg_arch {
     /* What config files of this architecture leave out or mean differently. */
     mg_status (*adjust)(mg_config *c, bool from_gguf, mg_error *err);
     double (*embedding_scale)(const mg_config *c); /* NULL: 1 */
+    bool   table_scales_itself; /* the scale belongs to the table (Hugging Face's ScaledWordEmbedding), not to the stream */
     mg_block_fn block;
 } mg_arch;
 

@@ -67,7 +67,7 @@ mg_tensor *mg_linear_onto(mg_tape *t, const mg_net *net, const mg_linear *l, mg_
     for (mg_hook *h = first_on(t, l->hooks); h; h = first_on(t, h->next)) fused &= h->kind->additive;
     if (fused) return linear_with(t, l, a, x);
     mg_tensor *branch = linear_with(t, l, a, NULL);
-    for (mg_hook *h = at_residual; h; h = first_on(t, h->next)) branch = h->kind->residual(t, h, branch);
+    for (mg_hook *h = at_residual; h; h = first_on(t, h->next)) branch = h->kind->residual(t, h, branch, x);
     return mg_add(t, x, branch, 1);
 }
 
@@ -76,7 +76,7 @@ mg_tensor *mg_residual_norm(mg_tape *t, const mg_net *net, mg_tensor *x, mg_tens
     mg_hook *at_residual = first_on(t, net->residual_hooks[layer * MG_SITES + (int)site]);
     if (!at_residual) return mg_rmsnorm(t, branch, g, x, eps);
     branch = mg_rmsnorm(t, branch, g, NULL, eps);
-    for (mg_hook *h = at_residual; h; h = first_on(t, h->next)) branch = h->kind->residual(t, h, branch);
+    for (mg_hook *h = at_residual; h; h = first_on(t, h->next)) branch = h->kind->residual(t, h, branch, x);
     return mg_add(t, x, branch, 1);
 }
 

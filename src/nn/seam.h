@@ -38,7 +38,8 @@ typedef struct mg_hook_kind {
     mg_tensor *(*embed)(mg_tape *t, const mg_hook *h, mg_tensor *y);
     mg_tensor *(*attend)(mg_tape *t, const mg_hook *h, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg_attention_kind kind,
                          int layer);
-    mg_tensor *(*residual)(mg_tape *t, const mg_hook *h, mg_tensor *branch);
+    /* What joins the stream x in place of the branch. */
+    mg_tensor *(*residual)(mg_tape *t, const mg_hook *h, mg_tensor *branch, mg_tensor *x);
     /* What stands in place of the layer's weight, or of the embedding's table. */
     mg_tensor *(*weight)(const mg_hook *h);
     /* Turn rows first .. first+n-1 of the layer's weight, w [n,I], into those with which the layer alone computes what
@@ -56,6 +57,7 @@ struct mg_hook {
     mg_tensor          *p[MG_HOOK_PARAMS]; /* tensors of a parameter set */
     float               scale, dropout;
     uint32_t            site; /* stream of random numbers */
+    int                 virtual_rows; /* rows that it wants in front of every sequence (nn/virtual.h) */
     bool                off;  /* loaded, but switched off by name */
 };
 
@@ -74,6 +76,8 @@ struct mg_net {
     mg_linear **linear; /* in the order of the file format: layer by layer */
     size_t      n_linear, cap_linear;
     int         layers;
+    int64_t     dim, heads, kv_heads, hd; /* width of the stream; attention's heads and their width */
+    float       embed_scale; /* on rows of the table */
     mg_linear  *head;  /* to the vocabulary or the classes; not in `linear`, w NULL: none */
     mg_tensor  *embed; /* table of tokens */
     void (*each_weight)(mg_net *net, bool (*f)(mg_tensor *w, void *context), void *context); /* every weight of the model, by its Hugging Face name */

@@ -34,6 +34,7 @@ typedef struct mg_adapter_config {
     char             rank_pattern[1024], alpha_pattern[1024]; /* "q_proj=8,layers.0.mlp.up_proj=4" */
     char             modules_to_save[512]; /* "lm_head,embed_tokens": trained as a whole */
     char             base[512];     /* base_model_name_or_path */
+    const struct mg_tokenizer *tokenizer; /* borrowed, for first values made of a text; NULL: none */
     bool             frozen;        /* attached to be used, not to be trained: no training state */
     _Alignas(max_align_t) char own[MG_METHOD_OWN]; /* the struct that the method's own options fill */
 } mg_adapter_config;

@@ -52,13 +52,16 @@ mg_status mg_pack_for(mg_packed *p, const mg_sample *const *sample, int n, const
     start[n] = (int32_t)at;
     p->batch = (mg_batch){ .n_seq = n, .start = start, .ids = ids, .pos = pos, .n_labels = count, .label_row = row, .label = label };
     if (head) p->batch.head = head, p->batch.type = type, p->batch.value = value;
-    return MG_OK;
+    if (head && p->virtual_rows && head->kind->goal->columns)
+        return mg_fail(err, MG_UNSUPPORTED, "the places of an answer cannot be learnt with virtual tokens in front of the text; choose another method");
+    return mg_virtual_insert(&p->prompted, &p->batch, p->virtual_rows, err);
 }
 
 mg_status mg_pack(mg_packed *p, const mg_sample *const *sample, int n, mg_error *err) { return mg_pack_for(p, sample, n, NULL, err); }
 
 void mg_packed_free(mg_packed *p) {
     free(p->memory);
+    mg_virtual_free(&p->prompted);
     *p = (mg_packed){ 0 };
 }
 

@@ -4,12 +4,15 @@
 
 #include "data/dataset.h"
 #include "model/head.h"
+#include "nn/virtual.h"
 
 /* Samples laid end to end.  Reused from step to step; grows, never shrinks. */
 typedef struct mg_packed {
     mg_batch batch;
     int32_t *memory; /* start, ids, pos, label_row, label, type, value in one block */
     size_t   cap;
+    int64_t  virtual_rows; /* in front of each sample: mg_net_virtual of the model; set once */
+    mg_virtual prompted;
 } mg_packed;
 
 mg_status mg_pack(mg_packed *p, const mg_sample *const *sample, int n, mg_error *err);

@@ -26,5 +26,5 @@ static mg_status adjust(mg_config *c, bool from_gguf, mg_error *err) {
 const mg_arch mg_arch_gemma3 = {
     .name = "gemma3", .hf_class = "Gemma3ForCausalLM", .hf_types = { "gemma3_text", "gemma3" }, .gguf_archs = { "gemma3" }, .prefix = "model.",
     .ends = mg_gemma_ends, .weights = weights, .activation = "gelu_pytorch_tanh", .adjust = adjust,
-    .embedding_scale = mg_gemma_embedding_scale, .block = mg_gemma2_block,
+    .embedding_scale = mg_gemma_embedding_scale, .table_scales_itself = true, .block = mg_gemma2_block,
 };
