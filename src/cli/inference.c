@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/thread.h"
+#include "nn/virtual.h"
 #include "train/runs.h"
 
 #include <errno.h>
@@ -104,12 +105,15 @@ mg_status mg_inference_open(mg_bundle *b, const mg_inference_paths *p, bool want
 
 mg_status mg_inference_load(mg_bundle *b, const mg_inference_paths *p, const mg_inference_options *o,
                             int64_t positions, const mg_backend **backend, mg_error *err) {
-    mg_model_options m = { .positions = positions < 2 ? 2 : positions };
+    mg_model_options  m = { .positions = positions < 2 ? 2 : positions };
+    mg_adapter_config c;
     static const char *const dtypes[] = { "auto", "float32", "bfloat16", "float16" };
     mg_status                st = mg_backend_open(backend, o->device, dtypes[o->dtype], err);
     /* On the CPU answers are computed in float32 unless the user asks: few rows gain nothing from bfloat16. */
     if (!st && !o->dtype && (*backend)->device->host) *backend = &mg_backend_cpu;
     mg_threads_start((int)o->threads);
+    if (!st && p->adapter) st = mg_adapter_read_config(&c, p->adapter, err);
+    if (!st && p->adapter) m.positions += mg_adapter_virtual(&c);
     if (!st) st = mg_bundle_load(b, &m, err);
     if (!st && p->adapter) st = mg_bundle_adapt(b, p->adapter, *backend, err);
     if (!st) st = mg_model_place(b->model, *backend, err);
@@ -117,8 +121,8 @@ mg_status mg_inference_load(mg_bundle *b, const mg_inference_paths *p, const mg_
 }
 
 int64_t mg_inference_context(const mg_bundle *b, const mg_inference_options *o) {
-    int64_t most = b->model->c.max_positions;
-    if (b->model->positions < o->max_length) return b->model->positions;
+    int64_t most = b->model->c.max_positions, room = b->model->positions - mg_net_virtual(&b->model->net, true);
+    if (room < o->max_length) return room;
     return most > 1 && most < o->max_length ? most : o->max_length;
 }
 

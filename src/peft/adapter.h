@@ -80,6 +80,7 @@ struct mg_adapter {
 struct mg_method {
     const char *name, *peft_type, *title; /* "lora", "LORA", "LoRA" */
     bool             ranked;  /* c.r and c.alpha say something about it */
+    int64_t (*virtual_rows)(const mg_adapter_config *c); /* rows that it wants in front of every text; NULL: none */
     const mg_option *options; /* of this method alone, fields of the struct in config.own; methods may share a table */
     size_t           own;     /* size of that struct */
     /* Which of several rows with one peft_type a file means; NULL: the one that no other claims. */
@@ -113,6 +114,9 @@ size_t           mg_method_index(const mg_method *m);
 const mg_option *mg_method_tables(size_t i, size_t *offset);
 /* Copy the method's own settings out of such an array into c->own; c->method is set. */
 void mg_method_own(mg_adapter_config *c, char (*own)[MG_METHOD_OWN]);
+
+/* Virtual tokens of an adapter with these settings (nn/virtual.h): a model must be opened with room for them. */
+static inline int64_t mg_adapter_virtual(const mg_adapter_config *c) { return c->method->virtual_rows ? c->method->virtual_rows(c) : 0; }
 
 /* Hook an adapter into `net`.  The tensors join `p`, which the caller seals afterwards.  MG_CONFIG when a target names
  * nothing. */

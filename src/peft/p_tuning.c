@@ -78,7 +78,7 @@ static void write_config(const mg_adapter *a, mg_buf *out) {
 }
 
 const mg_method mg_method_p_tuning = {
-    .name = "p_tuning", .peft_type = "P_TUNING", .title = "P-tuning", .options = mg_prompt_options, .own = sizeof(mg_prompt_settings), .attach = attach,
+    .name = "p_tuning", .peft_type = "P_TUNING", .title = "P-tuning", .virtual_rows = mg_prompt_rows, .options = mg_prompt_options, .own = sizeof(mg_prompt_settings), .attach = attach,
     .init = mg_encoder_init, .before_save = mg_encoder_before_save, .write_config = write_config, .read_config = mg_prompt_read_config,
     .keys = mg_prompt_keys, .free_state = mg_encoder_free,
 };

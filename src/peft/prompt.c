@@ -47,6 +47,8 @@ mg_status mg_prompt_check(const mg_adapter_config *c, mg_error *err) {
     return MG_OK;
 }
 
+int64_t mg_prompt_rows(const mg_adapter_config *c) { return mg_prompt_of(c)->num_virtual_tokens; }
+
 void mg_normal(float *x, int64_t n, uint64_t seed, uint32_t index) {
     mg_rng stream = { seed, mg_rng_where(1, index, SITE_PROMPT) };
     for (int64_t i = 0; i < n; i++) x[i] = mg_rng_normal(stream, (uint64_t)i);
@@ -139,6 +141,6 @@ static void write_config(const mg_adapter *a, mg_buf *out) {
 }
 
 const mg_method mg_method_prompt_tuning = {
-    .name = "prompt_tuning", .peft_type = "PROMPT_TUNING", .title = "prompt tuning", .options = mg_prompt_options, .own = sizeof(mg_prompt_settings),
+    .name = "prompt_tuning", .peft_type = "PROMPT_TUNING", .title = "prompt tuning", .virtual_rows = mg_prompt_rows, .options = mg_prompt_options, .own = sizeof(mg_prompt_settings),
     .attach = attach, .init = init, .write_config = write_config, .read_config = mg_prompt_read_config, .keys = mg_prompt_keys,
 };

@@ -43,6 +43,7 @@ typedef struct mg_encoder { /* of one adapter, when it trains; owned as mg_adapt
 
 static inline const mg_prompt_settings *mg_prompt_of(const mg_adapter_config *c) { return (const void *)c->own; }
 
+int64_t mg_prompt_rows(const mg_adapter_config *c); /* num_virtual_tokens */
 /* Check num_virtual_tokens and the like. */
 mg_status mg_prompt_check(const mg_adapter_config *c, mg_error *err);
 /* A dense layer with PEFT's name: "prompt_encoder.default.NAME.weight" and ".bias". */

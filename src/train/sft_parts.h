@@ -42,6 +42,7 @@ typedef struct mg_trainer {
     const mg_backend *backend;
     int               threads_then; /* of the run that is gone on with; 0: a new one */
     mg_params         params;
+    mg_adapter_config adapter_config; /* what is attached */
     mg_adapter       *adapter;
     mg_dataset        train, eval;
 

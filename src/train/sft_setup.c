@@ -188,27 +188,6 @@ static mg_status join(const mg_list *list, char *out, size_t size, const char *w
     return n < size ? MG_OK : mg_fail(err, MG_CONFIG, "%s is too long", what);
 }
 
-static mg_status open_model(mg_trainer *r, mg_error *err) {
-    const mg_sft_options *o = r->o;
-    mg_model_options      mo = { .positions = o->max_length };
-    char                  skip[512];
-    mg_status             st = MG_OK;
-    if (o->load_in_4bit && o->load_in_8bit) return mg_fail(err, MG_CONFIG, "load_in_4bit and load_in_8bit are both set; choose one");
-    if (o->load_in_4bit) mo.quant = o->bnb_4bit_quant_type == MG_QUANT_NF4 ? &mg_format_nf4 : &mg_format_fp4;
-    if (o->load_in_8bit) mo.quant = &mg_format_int8;
-    mo.quant_block = (int)o->bnb_4bit_blocksize;
-    mo.quant_nested = o->use_bnb_nested_quant;
-    mo.outlier = (float)o->llm_int8_threshold;
-    mo.quant_skip = skip;
-    st = join(&o->llm_int8_skip_modules, skip, sizeof skip, "llm_int8_skip_modules", err);
-    if (!st) st = mg_bundle_open(&r->bundle, o->model_name_or_path, &mo, o->chat_template, err);
-    if (!st) st = mg_model_require_text(r->bundle.model, err);
-    if (!st && r->bundle.model->positions < o->max_length)
-        st = mg_fail(err, MG_CONFIG, "max_length is %lld, but this model has learned %lld positions; set max_length to %lld or less",
-                     (long long)o->max_length, (long long)r->bundle.model->positions, (long long)r->bundle.model->positions);
-    return st;
-}
-
 static mg_status adapter_of_options(mg_adapter_config *c, const mg_sft_options *o, mg_error *err) {
     *c = (mg_adapter_config){ .method = mg_method_at((size_t)o->method), .r = (int)o->lora_r, .alpha = (float)o->lora_alpha,
                               .rslora = o->use_rslora };
@@ -224,19 +203,50 @@ static mg_status adapter_of_options(mg_adapter_config *c, const mg_sft_options *
     return st;
 }
 
-static mg_status attach_adapter(mg_trainer *r, mg_error *err) {
+/* What is to be trained; known before the model is opened, which must have room for virtual tokens. */
+static mg_status choose_adapter(mg_trainer *r, mg_error *err) {
     const mg_sft_options *o = r->o;
-    mg_adapter_config     c;
+    mg_adapter_config    *c = &r->adapter_config;
     char(*own)[MG_METHOD_OWN] = (char(*)[MG_METHOD_OWN])o->method_own;
-    mg_status st = o->adapter ? mg_adapter_read_config_over(&c, own, o->adapter, err) : adapter_of_options(&c, o, err);
+    mg_status st = o->adapter ? mg_adapter_read_config_over(c, own, o->adapter, err) : adapter_of_options(c, o, err);
     if (st) return st;
-    if (!o->adapter) mg_method_own(&c, own);
-    c.frozen = false;
-    c.dropout = (float)o->lora_dropout;
-    snprintf(c.base, sizeof c.base, "%s", r->bundle.path);
-    st = mg_adapter_attach(&r->adapter, &c, &r->bundle.model->net, &r->params, err);
-    if (!st) r->adapter->total_steps = &r->total_steps;
+    if (!o->adapter) mg_method_own(c, own);
+    c->frozen = false;
+    c->dropout = (float)o->lora_dropout;
+    return MG_OK;
+}
+
+static mg_status open_model(mg_trainer *r, mg_error *err) {
+    const mg_sft_options *o = r->o;
+    mg_model_options      mo = { .positions = o->max_length + mg_adapter_virtual(&r->adapter_config) };
+    char                  skip[512];
+    mg_status             st = MG_OK;
+    if (o->load_in_4bit && o->load_in_8bit) return mg_fail(err, MG_CONFIG, "load_in_4bit and load_in_8bit are both set; choose one");
+    if (o->load_in_4bit) mo.quant = o->bnb_4bit_quant_type == MG_QUANT_NF4 ? &mg_format_nf4 : &mg_format_fp4;
+    if (o->load_in_8bit) mo.quant = &mg_format_int8;
+    mo.quant_block = (int)o->bnb_4bit_blocksize;
+    mo.quant_nested = o->use_bnb_nested_quant;
+    mo.outlier = (float)o->llm_int8_threshold;
+    mo.quant_skip = skip;
+    st = join(&o->llm_int8_skip_modules, skip, sizeof skip, "llm_int8_skip_modules", err);
+    if (!st) st = mg_bundle_open(&r->bundle, o->model_name_or_path, &mo, o->chat_template, err);
+    if (!st) st = mg_model_require_text(r->bundle.model, err);
+    if (!st && r->bundle.model->positions < mo.positions)
+        st = mg_fail(err, MG_CONFIG, "max_length is %lld, but this model has learned %lld positions; set max_length to %lld or less",
+                     (long long)o->max_length, (long long)r->bundle.model->positions,
+                     (long long)(r->bundle.model->positions - mg_adapter_virtual(&r->adapter_config)));
     return st;
+}
+
+static mg_status attach_adapter(mg_trainer *r, mg_error *err) {
+    mg_adapter_config *c = &r->adapter_config;
+    snprintf(c->base, sizeof c->base, "%s", r->bundle.path);
+    c->tokenizer = r->bundle.tokenizer;
+    mg_status st = mg_adapter_attach(&r->adapter, c, &r->bundle.model->net, &r->params, err);
+    if (st) return st;
+    r->adapter->total_steps = &r->total_steps;
+    r->packed.virtual_rows = mg_net_virtual(&r->bundle.model->net, false);
+    return MG_OK;
 }
 
 static mg_status check_ids(const mg_trainer *r, const mg_dataset *d, mg_error *err) {
@@ -278,6 +288,7 @@ mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
     mg_status st = mg_trainer_scores_open(r, err);
     if (!st) st = plan_schedule(r, err);
     if (!st) st = choose_backend(r, err);
+    if (!st) st = choose_adapter(r, err);
     if (!st) st = open_model(r, err);
     if (!st) st = read_data(r, err);
     if (!st) st = check_ids(r, &r->train, err);
