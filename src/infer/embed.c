@@ -2,6 +2,7 @@
 #include "infer/embed.h"
 
 #include "infer/plan.h"
+#include "nn/virtual.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -127,6 +128,9 @@ mg_status mg_embed_texts(const mg_model *m, const mg_backend *b, const mg_embed_
     job       j = { .m = m, .o = o, .pooling = o->pooling ? o->pooling : &poolings[0] };
     int64_t   most = o->batch_tokens > 0 ? o->batch_tokens : BATCH_TOKENS;
     mg_status st = check(m, text, n, err);
+    if (!st && !o->adapters_off && mg_net_virtual(&m->net, false))
+        st = mg_fail(err, MG_UNSUPPORTED, "vectors of texts behind virtual tokens are not offered: a mean would be of the prompt, too; "
+                                          "take the base model, or an adapter of another method");
     if (!st && j.pooling->pool == pooler && !m->pooler.w)
         st = mg_fail(err, MG_UNSUPPORTED, "this model has no pooler (GGUF files leave it out); take another pooling: mean, cls or last");
     if (!st && o->from == MG_EMBED_LAYER && (o->layer < 0 || o->layer > m->c.layers))

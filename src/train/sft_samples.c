@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "infer/prompt.h"
+#include "nn/virtual.h"
 #include "train/sft_parts.h"
 
 #include <stdio.h>
@@ -143,7 +144,7 @@ mg_status mg_trainer_samples_open(mg_trainer *r, mg_error *err) {
     int64_t           prompts = (int64_t)longest_of(s), questions = (int64_t)longest_of(x), longest = prompts > questions ? prompts : questions;
     int64_t           context = prompts + ANSWER_TOKENS, other = x->n ? questions + r->o->generation_max_new_tokens : 0;
     if (other > context) context = other;
-    if (context > m->rope.positions) context = m->rope.positions;
+    if (context > m->positions - mg_net_virtual(&m->net, true)) context = m->positions - mg_net_virtual(&m->net, true);
     return mg_generator_open_for(&r->generator, m, r->bundle.tokenizer, b, mg_generator_slots(m, s->n > x->n ? s->n : x->n), context, longest, err);
 }
 
