@@ -128,7 +128,7 @@ static void bad_saves_change_nothing(void **state) {
     assert_fails(mg_safetensors_save(path, bad, 1, NULL, &err), err, MG_FORMAT, "__metadata__");
     assert_fails(mg_safetensors_save("/nonexistent/x", sample, 1, NULL, &err), err, MG_IO, "/nonexistent/x");
     assert_fails(mg_safetensors_save(folder, sample, 1, NULL, &err), err, MG_IO,
-                 "no regular file"); /* rename fails */
+                 "no regular file");
     assert_ok(mg_read_file(&after, path, SIZE_MAX, &err), err);
     assert_int_equal(before.len, after.len);
     assert_memory_equal(before.data, after.data, before.len);
