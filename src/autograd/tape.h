@@ -43,6 +43,7 @@ typedef struct mg_tensor {
     bool             needs_grad;
     bool             transient;  /* data is given back at the end of its segment and redone */
     struct mg_tensor *in_place_of; /* shares this tensor's memory */
+    const struct mg_tensor *packed_of; /* a weight that was packed on loading: what the file has; NULL: nothing else */
     struct mg_tensor *instead; /* a weight: what an adapter puts in its place; NULL: nothing */
     const struct mg_tensor *behind; /* parameters: lies right behind this one, which has as many columns; values and gradients both */
 } mg_tensor;

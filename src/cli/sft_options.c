@@ -130,7 +130,7 @@ const mg_option mg_sft_option_rows[] = {
       .help = MG_N("new order of the samples in each epoch") },
 
     /* ---- adapter ---- */
-    { .name = "method", .aliases = "finetuning_type,fine_tune_type,pissa_init{true>pissa|false>},init_lora_weights{true>|pissa>pissa|olora>olora},use_dora{true>dora|false>},peft_use_dora{true>dora|false>}", .type = &mg_option_enum, .offset = AT(method), .def = "lora",
+    { .name = "method", .aliases = "finetuning_type,fine_tune_type,pissa_init{true>pissa|false>},init_lora_weights{true>|pissa>pissa|olora>olora|loftq>loftq},use_dora{true>dora|false>},peft_use_dora{true>dora|false>}", .type = &mg_option_enum, .offset = AT(method), .def = "lora",
       .choices = METHODS, .group = ADAPTER, .help = MG_N("how to fine-tune") },
     { .name = "lora_r", .aliases = "lora_rank,r,rank,peft_lora_r,lora_parameters.rank", .type = &mg_option_int,
       .offset = AT(lora_r), .def = "16", .min = 1, .max = 4096, .group = ADAPTER, .help = MG_N("rank of LoRA") },

@@ -245,6 +245,7 @@ static mg_status load_matrix(loader *ld, const char *name, const char *own_name,
     bool        turned = flags & MG_WEIGHT_TRANSPOSED && !m->from_gguf;
     bool        packed = mg_bnb_packed(&m->store->source, name);
     mg_status   st = packed ? find_packed(ld, name, rows, cols, &f, &side) : found_or_fail(ld, name, turned ? cols : rows, turned ? rows : cols, &f);
+    mg_tensor  *whole = NULL;
     if (!st) st = rearrange(ld, &f, rows, cols, flags, turned);
     if (st) return st;
     if (may_pack && !packed && ld->o->quant && !skipped(ld->o->quant_skip, own_name)) {
@@ -252,10 +253,20 @@ static mg_status load_matrix(loader *ld, const char *name, const char *own_name,
             return mg_fail(ld->err, MG_CONFIG,
                            "%s: '%s' is packed as %s already; load_in_4bit and load_in_8bit are for models in f32, f16 or bf16: leave them out",
                            m->store->path, name, f.format->name);
-        if ((st = pack(ld, &f, &side))) return st;
+        whole = mg_calloc(1, sizeof *whole);
+        if (!whole) return no_memory(ld, name);
+        *whole = (mg_tensor){ .rows = f.rows, .cols = f.cols, .format = f.format, .data = (void *)f.data };
+        if ((st = pack(ld, &f, &side))) {
+            free(whole);
+            return st;
+        }
     }
     *out = new_tensor(ld, own_name, &f);
-    if (!*out) return no_memory(ld, name);
+    if (!*out) {
+        free(whole);
+        return no_memory(ld, name);
+    }
+    (*out)->packed_of = whole;
     (*out)->side = side;
     (*out)->outlier = packed ? (float)m->c.int8_threshold : ld->o->outlier;
     m->weight_bytes += f.bytes;
@@ -515,6 +526,7 @@ void mg_model_close(mg_model *m) {
     store *s = m->store;
     for (size_t i = 0; i < s->n_tensors; i++) {
         free((char *)s->tensor[i]->name);
+        free((mg_tensor *)s->tensor[i]->packed_of);
         free(s->tensor[i]);
     }
     for (size_t i = 0; i < s->n_buffers; i++) free(s->buffer[i]);

@@ -74,7 +74,7 @@ static mg_status attach_one(mg_adapter *a, mg_linear *l, mg_hook *h, mg_error *e
     return mg_lora_pair(a, l, h, err);
 }
 
-static mg_status attach(mg_adapter *a, mg_net *net, mg_error *err) { return mg_adapter_each_linear(a, net, attach_one, err); }
+mg_status mg_lora_attach(mg_adapter *a, mg_net *net, mg_error *err) { return mg_adapter_each_linear(a, net, attach_one, err); }
 
 void mg_uniform(float *x, int64_t n, float bound, uint64_t seed, uint32_t index) {
     mg_rng stream = { seed, mg_rng_where(0, index >> 12, index) };
@@ -122,6 +122,6 @@ const char *const mg_lora_keys[] = { "r", "lora_alpha", "lora_dropout", "use_rsl
                                      "alpha_pattern", NULL };
 
 const mg_method mg_method_lora = {
-    .name = "lora", .peft_type = "LORA", .title = "LoRA", .ranked = true, .options = mg_lora_options, .own = sizeof(mg_lora_settings), .attach = attach,
+    .name = "lora", .peft_type = "LORA", .title = "LoRA", .ranked = true, .options = mg_lora_options, .own = sizeof(mg_lora_settings), .attach = mg_lora_attach,
     .init = mg_lora_init, .write_config = mg_lora_write_config, .read_config = mg_lora_read_config, .keys = mg_lora_keys,
 };

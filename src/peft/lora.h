@@ -13,6 +13,7 @@ extern const char *const mg_lora_keys[];
 
 /* Scale, dropout and the tensors p[0] = A [r,I] and p[1] = B [O,r] of one layer; the hook's kind is the caller's. */
 mg_status mg_lora_pair(mg_adapter *a, mg_linear *l, mg_hook *h, mg_error *err);
+mg_status mg_lora_attach(mg_adapter *a, mg_net *net, mg_error *err);
 mg_status mg_lora_init(mg_adapter *a, uint64_t seed, mg_error *err); /* A uniform, B zero */
 void      mg_lora_write_config(const mg_adapter *a, mg_buf *out);
 mg_status mg_lora_read_config(mg_adapter_config *c, yyjson_val *json, const char *name, mg_error *err);

@@ -76,6 +76,18 @@ static void one(rig *r, const char *model, const char *rows, const char *method,
     if (!(fabs(r->eval[0] - last) <= 1e-5 * fabs(last))) fail_msg("%s: its folder has the loss %.9g, the run had %.9g", whole, r->eval[0], last);
 }
 
+/* LoftQ needs what was packed. */
+static void loftq_mends_a_packed_base(void **state) {
+    (void)state;
+    rig r;
+    rig_open(&r);
+    const char *model = rig_golden(&r, "llama2"), *rows = write_rows(&r);
+    for (int variant = 1; variant < 8; variant += 2) one(&r, model, rows, "loftq", variant);
+    settings(&r, model, rows, "plain", "loftq", 0, false);
+    assert_fails(rig_train(&r), r.err, MG_CONFIG, "load_in_4bit");
+    rig_close(&r);
+}
+
 static void every_method_goes_on(void **state) {
     (void)state;
     rig r;
@@ -87,6 +99,6 @@ static void every_method_goes_on(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(every_method_goes_on) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(every_method_goes_on), cmocka_unit_test(loftq_mends_a_packed_base) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
