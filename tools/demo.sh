@@ -17,6 +17,6 @@ longest=40
 [ "$model" = smollm2 ] && longest=100 # its tokenizer spells Japanese in bytes
 "$migaki" sft -c "$config" -m "$models/$model.gguf" -d demo/ja/train.jsonl -d demo/ja/plain.jsonl -o "$run"
 "$migaki" compare "$run" -d demo/ja/heldout.jsonl -d demo/ja/neighbours.jsonl -d demo/ja/controls.jsonl \
-    --max_new_tokens "$longest"
+    --forgetting demo/ja/forgetting.txt --max_new_tokens "$longest"
 echo
 echo "$((SECONDS - start)) s · $run/report.html · $migaki chat $run"

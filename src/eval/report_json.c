@@ -100,7 +100,7 @@ static void json_share(mg_buf *b, const char *key, const mg_share *s) {
 }
 
 static void json_category(mg_buf *b, const mg_category *c, bool only_after) {
-    mg_buf_str(b, "    {\"category\": ");
+    mg_buf_str(b, "    {\"name\": ");
     quote(b, c->name);
     mg_buf_printf(b, ", \"control\": %s, \"questions\": %zu", c->control ? "true" : "false", c->n);
     if (!only_after) json_share(b, "before", &c->before);

@@ -23,4 +23,10 @@ count() { grep "\"category\": \"$1\"" "$report" | grep -cE -- "$2"; }
 [ "$(count controls '"ok_before": true')" -ge 10 ] || complain "hardly a control was right before"
 [ "$(count controls '"ok_before": true, "ok_after": false')" = 0 ] || {
     grep '"ok_before": true, "ok_after": false' "$report"; complain "controls were lost"; }
+grep -q '"texts": 24, "tokens": [0-9]*, "nll_before": [0-9.]*, "nll_after": [0-9.]*, "difference": [-0-9.e]*, "low": ' "$report" ||
+    complain "no likelihood of other texts"
+grep -q '"name": "learning_rate", "points": \[\[1, 0\]' "$report" || complain "no curve of the learning rate"
+grep -q '"lora_r": {"value": "16", "origin": "demo/gemma3.yaml' "$report" || complain "no settings with their origins"
+grep -q '<svg' "${report%.json}.html" && grep -q '忘れたもの' "${report%.json}.html" || complain "report.html lacks curves or the forgetting column"
+grep -qE '(src|href)="http|url\(|@import' "${report%.json}.html" && complain "report.html asks for something from outside"
 exit $bad
