@@ -10,12 +10,12 @@ static mg_status no_memory(mg_error *err) { return mg_fail(err, MG_NOMEM, "no me
 
 /* One item becomes one for each of its lines. */
 static mg_status cut_lines(mg_task *t, mg_error *err) {
-    mg_item *old = t->item;
-    char    *rest = NULL;
-    *t = (mg_task){ .form = t->form, .kind = t->kind, .name = t->name };
+    mg_item   whole = t->item[0];
+    char     *rest = NULL;
     mg_status st = MG_OK;
-    for (char *line = strtok_r(old->prompt, "\r\n", &rest); !st && line; line = strtok_r(NULL, "\r\n", &rest)) {
-        mg_item x = { .prompt = mg_strdup(line), .category = mg_strdup(old->category) };
+    t->n = 0; /* its place is taken by the first line */
+    for (char *line = strtok_r(whole.prompt, "\r\n", &rest); !st && line; line = strtok_r(NULL, "\r\n", &rest)) {
+        mg_item x = { .prompt = mg_strdup(line), .category = mg_strdup(whole.category) };
         if (x.prompt && x.category && MG_GROW(t->item, t->cap, t->n + 1)) t->item[t->n++] = x;
         else {
             free(x.prompt);
@@ -23,9 +23,8 @@ static mg_status cut_lines(mg_task *t, mg_error *err) {
             st = no_memory(err);
         }
     }
-    free(old->prompt);
-    free(old->category);
-    free(old);
+    free(whole.prompt);
+    free(whole.category);
     return st;
 }
 
@@ -39,8 +38,11 @@ static mg_status drop_short(mg_task *t, const mg_bundle *b, mg_error *err) {
         if (!st && ids.len < 2) {
             free(x->prompt);
             free(x->category);
-        } else
-            t->item[kept++] = *x;
+            *x = (mg_item){ 0 };
+        } else if (kept++ != i) {
+            t->item[kept - 1] = *x;
+            *x = (mg_item){ 0 };
+        }
         mg_ids_free(&ids);
     }
     t->n = kept;

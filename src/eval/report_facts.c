@@ -45,7 +45,7 @@ static mg_status find_verdicts(mg_report_facts *f, const mg_report *r, mg_error 
     for (size_t i = 0; i < r->rows; i++)
         for (size_t k = 0; k < 2; k++) {
             int rule = k ? r->row[i].ok_after : r->row[i].ok_before, b = balance[2 * i + k];
-            f->ok[k][i] = (int8_t)(rule >= 0 ? rule : b > 0 ? 1 : b < 0 ? 0 : -1);
+            f->ok[k][i] = rule >= 0 ? rule : b > 0 ? 1 : b < 0 ? 0 : -1;
         }
     free(balance);
     return MG_OK;

@@ -41,7 +41,7 @@ typedef struct mg_report_facts {
     mg_category  *category; /* [categories + 1], the last is all */
     size_t        categories;
     uint32_t     *of_row;       /* [rows] the row's category */
-    int8_t       *ok[2];        /* [rows] verdicts: of the rule; where there is none, of the majority of people */
+    int          *ok[2];        /* [rows] verdicts: of the rule; where there is none, of the majority of people */
     uint8_t      *flaws[2];     /* [rows] */
     mg_place     *phrase[2];    /* [rows] what is repeated, where MG_ANSWER_REPEATS */
     mg_side_facts side[2];

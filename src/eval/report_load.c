@@ -138,6 +138,7 @@ static mg_status read_curves(mg_report_file *f, yyjson_val *list, mg_error *err)
 static mg_status read_settings(mg_report_file *f, mg_report_settings *s, yyjson_val *map, mg_error *err) {
     size_t      i, n;
     yyjson_val *key, *v;
+    if (!yyjson_is_obj(map)) return map ? wrong(f, "'settings' or 'evaluation'", err) : MG_OK;
     yyjson_obj_foreach(map, i, n, key, v) {
         mg_report_setting x = { .key = yyjson_get_str(key) };
         if (!text_at(v, "value", &x.value) || !text_at(v, "origin", &x.origin)) return wrong(f, "a value of the settings", err);

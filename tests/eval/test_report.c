@@ -177,6 +177,7 @@ static void test_refuses(void **state) {
         { "{\"format\": \"migaki report 1\", \"created\": 1, \"seed\": 1, \"rows\": [{\"question\": \"a\\u0000b\"}]}", "rows", MG_FORMAT },
         { "{\"format\": \"migaki report 1\", \"created\": 1, \"seed\": 1, \"rows\": [], \"curves\": [{}]}", "curves", MG_FORMAT },
         { "{\"format\": \"migaki report 1\", \"created\": 1, \"seed\": 1, \"rows\": [], \"settings\": {\"a\": {\"value\": 1}}}", "settings", MG_FORMAT },
+        { "{\"format\": \"migaki report 1\", \"created\": 1, \"seed\": 1, \"rows\": [], \"settings\": 7}", "settings", MG_FORMAT },
     };
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         mg_report_file *file = NULL;
