@@ -12,7 +12,7 @@ what=${1:-build}
 build="gcc libc6-dev make cmake ninja-build pkg-config libpcre2-dev libutf8proc-dev libyaml-dev libsqlite3-dev
        libedit-dev libmd-dev libmecab-dev mecab-ipadic mecab-utils libcmocka-dev gettext
        python3 python3-pip unzip util-linux dpkg-dev ca-certificates"
-test="clang clang-tidy libclang-rt-dev xz-utils librsvg2-2 fonts-ipafont-gothic"
+test="clang clang-tidy libclang-rt-dev xz-utils librsvg2-2 fonts-ipafont-gothic curl" # curl brings libcurl, for the test of judges
 YYJSON_VERSION=4.0.6
 YYJSON_SHA256=fcd4dc15c1e39a30bf9fa85d56903029111506860fc3080ab0d81c6c6dacaa8c
 

@@ -1,7 +1,7 @@
 /* report_html.c -- the page: the answer in a line of tiles, then tables, curves, questions, settings.
  *
  * It works without its script (everything is shown); the script only filters and switches the language.  Charts are
- * drawn as SVG (base/plot.h) rather than by a chart library: they print, need no script, a chart of 85 steps is 8 KB
+ * drawn as SVG (base/plot.h) rather than by a chart library: they print, need no script, a chart of 85 steps is 2.5 KB
  * where the library alone would be 125 KB, and the policy stays as strict as it is. */
 #include "eval/report_parts.h"
 
