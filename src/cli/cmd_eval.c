@@ -153,15 +153,15 @@ static void cell(mg_buf *b, double x, const mg_interval *i, bool has) {
     char text[80];
     if (has) snprintf(text, sizeof text, "%.2f [%.2f, %.2f]", x, i->low, i->high);
     else snprintf(text, sizeof text, "%.2f", x);
-    mg_pad_left(b, text, 24);
+    mg_pad_left(b, text, 26);
 }
 
 static void show(mg_buf *b, const mg_eval_result *r, bool before) {
     mg_buf_printf(b, gettext("%s: %s, %zu items\n"), r->task->name, r->task->form, r->task->n);
     mg_pad(b, "", 18);
-    if (before) mg_pad_left(b, gettext("before"), 24);
-    mg_pad_left(b, before ? gettext("after") : gettext("score"), 24);
-    if (before) mg_pad_left(b, gettext("difference"), 24), mg_pad_left(b, "p", 8);
+    if (before) mg_pad_left(b, gettext("before"), 26);
+    mg_pad_left(b, before ? gettext("after") : gettext("score"), 26);
+    if (before) mg_pad_left(b, gettext("difference"), 26), mg_pad_left(b, "p", 8);
     mg_buf_char(b, '\n');
     for (size_t i = 0; i < r->n; i++) {
         const mg_eval_score *x = &r->score[i];

@@ -199,18 +199,22 @@ static mg_status generate(const mg_task *t, const mg_eval_settings *s, mg_eval_s
 
 /* ---- likelihood of texts ---- */
 
-static mg_status measure_text(const mg_task *t, size_t i, const mg_eval_settings *s, mg_eval_side *side, mg_error *err) {
-    mg_ids    ids = { 0 };
-    mg_status st = mg_tokenize(s->bundle->tokenizer, t->item[i].prompt, strlen(t->item[i].prompt),
-                               MG_TOKENIZE_SPECIAL, &ids, err);
+static mg_status measure_text(mg_eval_result *r, size_t i, const mg_eval_settings *s, mg_error *err) {
+    mg_ids      ids = { 0 };
+    const char *text = r->task->item[i].prompt;
+    mg_status   st = mg_tokenize(s->bundle->tokenizer, text, strlen(text), MG_TOKENIZE_SPECIAL, &ids, err);
+    r->windows = (size_t)mg_perplexity_windows((int64_t)ids.len, s->max_length, s->stride);
     for (int k = 0; !st && k < sides(s); k++) {
+        mg_eval_side *side = &r->side[k];
         mg_perplexity p;
-        st = mg_perplexity_of(s->bundle->model, s->backend, ids.data, (int64_t)ids.len, s->max_length, s->stride, k == 1, &p, err);
+        if (r->task->n == 1 && !(side->window = mg_calloc(r->windows, 4 * sizeof *side->window))) st = no_memory(err);
+        if (!st)
+            st = mg_perplexity_by_window(s->bundle->model, s->backend, ids.data, (int64_t)ids.len, s->max_length, s->stride, k == 1, side->window,
+                                         &p, err);
         if (st) break;
-        side[k].text[3 * i] = p.nll;
-        side[k].text[3 * i + 1] = (double)p.tokens;
-        side[k].text[3 * i + 2] = (double)p.correct;
-        side[k].recipe = p.perplexity;
+        side->text[3 * i] = p.nll;
+        side->text[3 * i + 1] = (double)p.tokens;
+        side->text[3 * i + 2] = (double)p.correct;
     }
     mg_ids_free(&ids);
     return st;
@@ -253,22 +257,24 @@ static double token_accuracy(const void *context, const double *sum) {
     return 100 * sum[2] / sum[1];
 }
 
+static double window_accuracy(const void *context, const double *sum) {
+    (void)context;
+    return 100 * sum[3] / sum[2];
+}
+
+/* Of a single text the windows are the segments, of several the texts. */
 static mg_status score_texts(mg_eval_result *r, const mg_eval_settings *s, mg_error *err) {
-    char      sign[200];
-    mg_resample x = { .stats = r->side[0].text, .n = r->task->n, .width = 3, .score = perplexity };
+    char        sign[200];
+    bool        one = r->task->n == 1;
+    mg_resample x = { .stats = one ? r->side[0].window : r->side[0].text, .n = one ? r->windows : r->task->n, .width = one ? 4 : 3,
+                      .score = perplexity };
+    double     *before = one ? r->side[1].window : r->side[1].text;
     snprintf(sign, sizeof sign, "max_length:%lld|stride:%lld|%s", (long long)s->max_length, (long long)s->stride,
-             r->task->n == 1 ? "one text, windows as in Hugging Face's recipe" : "each record by itself, mean over tokens");
-    mg_status st = add_score(r, s, "perplexity", sign, true, x, r->side[1].text, err);
-    if (!st && r->task->n == 1) {
-        mg_eval_score *p = &r->score[r->n - 1];
-        p->after.score = r->side[0].recipe;
-        p->before.score = r->side[1].recipe;
-        p->difference.d.score = p->after.score - p->before.score;
-        p->has_interval = false;
-    }
-    x.score = token_accuracy;
-    if (!st) st = add_score(r, s, "token_accuracy", sign, false, x, r->side[1].text, err);
-    if (!st && r->task->n == 1) r->score[r->n - 1].has_interval = false;
+             one ? "one text, windows as in Hugging Face's recipe" : "each record by itself, mean over tokens");
+    mg_status st = add_score(r, s, "perplexity", sign, true, x, before, err);
+    x.score = one ? window_accuracy : token_accuracy;
+    if (!st) st = add_score(r, s, "token_accuracy", sign, false, x, before, err);
+    for (size_t i = 0; !st && one && r->windows < 2 && i < r->n; i++) r->score[i].has_interval = false;
     return st;
 }
 
@@ -433,6 +439,7 @@ void mg_eval_free(mg_eval_result *r) {
         free(x->cut);
         free(x->choice);
         free(x->text);
+        free(x->window);
         free(x->stats);
         free(r->confusion[k]);
     }
@@ -449,7 +456,7 @@ mg_status mg_eval_run(const mg_task *t, const mg_eval_settings *s, mg_eval_resul
     mg_status      st = make_room(&r, err);
     bool           item_by_item = t->kind == MG_TASK_TEXT || (t->kind == MG_TASK_CHOICE && !s->choose_by_generation);
     for (size_t i = 0; !st && item_by_item && i < t->n; i++) {
-        st = t->kind == MG_TASK_TEXT ? measure_text(t, i, s, r.side, err) : choose(&t->item[i], s, r.side, i, err);
+        st = t->kind == MG_TASK_TEXT ? measure_text(&r, i, s, err) : choose(&t->item[i], s, r.side, i, err);
         if (!st && mg_interrupted()) st = mg_fail(err, MG_STOPPED, "stopped");
     }
     if (!st && !item_by_item) st = generate(t, s, r.side, err);

@@ -38,7 +38,7 @@ typedef struct mg_eval_side { /* what the model said, [n] */
     double *stats;  /* [n * width] of the score at work */
     double *choice; /* [n * 3] what was chosen: plain, by tokens, by bytes; -1 none */
     double *text;   /* [n * 3] nll, tokens, hits */
-    double  recipe; /* perplexity of a single text */
+    double *window; /* [windows * 4] of a single text: perplexity.h */
 } mg_eval_side;
 
 typedef struct mg_eval_result {
@@ -46,6 +46,7 @@ typedef struct mg_eval_result {
     mg_eval_side   side[2]; /* after, before */
     mg_eval_score *score;
     size_t         n, cap;
+    size_t         windows;
     double        *confusion[2]; /* [classes][classes + 1] where labels mean the same in every item; NULL: not */
 } mg_eval_result;
 

@@ -19,8 +19,16 @@ typedef struct mg_perplexity {
     int64_t windows;
 } mg_perplexity;
 
+/* How many windows a text of n tokens has. */
+int64_t mg_perplexity_windows(int64_t n, int64_t max_length, int64_t stride);
+
 /* ids [n], n >= 2; 1 <= stride <= max_length, 2 <= max_length <= the positions of the model. */
 mg_status mg_perplexity_of(const mg_model *m, const mg_backend *b, const int32_t *ids, int64_t n, int64_t max_length,
                            int64_t stride, bool adapters_off, mg_perplexity *out, mg_error *err);
+
+/* The same with what each window adds, window [mg_perplexity_windows, 4]: the recipe's weighted sum of nll and its weight
+ * (perplexity is exp of the one by the other), tokens, correct ones.  For intervals: windows are the segments of a text. */
+mg_status mg_perplexity_by_window(const mg_model *m, const mg_backend *b, const int32_t *ids, int64_t n, int64_t max_length,
+                                  int64_t stride, bool adapters_off, double *window, mg_perplexity *out, mg_error *err);
 
 #endif
