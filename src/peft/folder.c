@@ -65,7 +65,7 @@ mg_status mg_adapter_read_config(mg_adapter_config *out, const char *folder, mg_
 }
 
 mg_status mg_adapter_read_config_over(mg_adapter_config *out, char (*own)[MG_METHOD_OWN], const char *folder, mg_error *err) {
-    mg_adapter_config c = { .frozen = true };
+    mg_adapter_config c = { .frozen = !own };
     mg_json           json = { 0 };
     char             *path = NULL;
     mg_status         st = in_folder(&path, folder, "adapter_config.json", err);

@@ -87,6 +87,50 @@ def make(base, out, name, config):
     print(name, "loss", result.loss.item())
 
 
+def make_budget(base, out, name="adalora_budget"):
+    """AdaLoRA's penalty and budget: five updates with update_and_allocate; adapter_after holds A, E and B behind them."""
+    torch.manual_seed(2)
+    config = AdaLoraConfig(init_r=4, target_r=2, tinit=1, tfinal=1, deltaT=1, total_step=5, orth_reg_weight=0.5, lora_alpha=8,
+                           target_modules=SOME, **ONE)
+    model = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
+    trained = {k: p for k, p in model.named_parameters() if p.requires_grad}
+    for p in trained.values():
+        p.data += 0.05 * torch.randn_like(p)
+    folder = os.path.join(out, name)
+    model.save_pretrained(folder)
+    os.remove(os.path.join(folder, "README.md"))
+    path = os.path.join(folder, "adapter_config.json")
+    with open(path) as f:
+        saved = json.load(f)
+    saved["base_model_name_or_path"] = "llama2"
+    with open(path, "w") as f:
+        json.dump(saved, f, indent=1)
+    batch = batch_of(base)
+    with open(os.path.join(base, "peft_lora_qv", "adamw.json")) as f:
+        plan = json.load(f)
+    s = plan["settings"]
+    optimizer = torch.optim.AdamW(trained.values(), lr=s["lr"], betas=s["betas"], eps=s["eps"], weight_decay=s["weight_decay"])
+    model.train()
+    for i, step in enumerate(plan["steps"]):
+        optimizer.zero_grad()
+        weight = model.base_model.peft_config["default"].orth_reg_weight
+        pairs = [p for k, p in trained.items() if "lora_E" not in k]
+        cov = [p @ p.T if "lora_A" in k else p.T @ p for k, p in trained.items() if "lora_E" not in k]
+        penalty = weight * sum(torch.norm(c - torch.eye(len(c))) for c in cov).item() / len(pairs)
+        loss = loss_of(model, batch)
+        loss.backward()
+        step["loss"] = loss.item() - penalty
+        step["grad_norm"] = torch.nn.utils.clip_grad_norm_(trained.values(), s["max_grad_norm"]).item()
+        for group in optimizer.param_groups:
+            group["lr"] = step["lr"]
+        optimizer.step()
+        model.base_model.update_and_allocate(i + 1)
+    save_file({k.replace(".default", ""): p.detach().clone() for k, p in trained.items()}, os.path.join(folder, "adapter_after.safetensors"))
+    with open(os.path.join(folder, "adamw.json"), "w") as f:
+        json.dump(plan, f, indent=1)
+    print(name, [round(x["loss"], 4) for x in plan["steps"]])
+
+
 def check(base, folder):
     model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), folder).eval()
     io = load_file(os.path.join(folder, "adapter_io.safetensors"))
@@ -104,3 +148,5 @@ if __name__ == "__main__":
     for case, settings in CASES.items():
         if len(sys.argv) < 4 or case in sys.argv[3:]:
             make(sys.argv[1], sys.argv[2], case, settings)
+    if len(sys.argv) < 4 or "adalora_budget" in sys.argv[3:]:
+        make_budget(sys.argv[1], sys.argv[2])

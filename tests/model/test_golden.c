@@ -6,6 +6,7 @@
 #include "../support.h"
 
 #include "base/file.h"
+#include "cli/sft_options.h"
 #include "format/safetensors.h"
 #include "model/model.h"
 #include "optim/optimizer.h"
@@ -441,6 +442,54 @@ static void more_adapters(void **state) {
                 if (!SANITIZED || k == (mg_keep)(i % 3)) adapter_case("llama2", source_path("tests/model/peft_cases"), names[i], backends[b], k);
 }
 
+/* AdaLoRA's penalty, scores and budget: five updates, and the same numbers of E are cut. */
+static void adalora_keeps_its_budget(void **state) {
+    (void)state;
+    static mg_sft_options o;
+    static const char *const set[][2] = { { "init_r", "4" }, { "target_r", "2" }, { "tinit", "1" }, { "tfinal", "1" } };
+    char                  folder[512];
+    const char           *adapter = source_path("tests/model/peft_cases/adalora_budget");
+    mg_options           *options = mg_options_new(mg_foreign_options);
+    rig                   r;
+    mg_adapter_config     c;
+    mg_safetensors       *after, *io;
+    int64_t               total = 5;
+    snprintf(folder, sizeof folder, "%s", ref_path("golden/llama2"));
+    OK(mg_options_add(options, mg_sft_option_rows, &o, &err));
+    for (size_t i = 0; i < sizeof set / sizeof *set; i++) OK(mg_options_set(options, set[i][0], set[i][1], "test", &err));
+    open_rig(&r, folder, "cpu");
+    OK(mg_adapter_read_config_over(&c, o.method_own, adapter, &err));
+    c.frozen = false;
+    OK(mg_adapter_attach(&r.adapter, &c, &r.m->net, &r.params, &err));
+    r.adapter->total_steps = &total;
+    OK(mg_params_seal(&r.params, r.tape.backend, &err));
+    OK(mg_adapter_load(r.adapter, adapter, &err));
+    OK(mg_safetensors_open(&io, under(folder, "io.safetensors"), &err));
+    read_samples(&r, io);
+    steps_match(&r, under(adapter, "adamw.json"), "adalora_budget");
+    OK(mg_safetensors_open(&after, under(adapter, "adapter_after.safetensors"), &err));
+    int cut = 0;
+    for (size_t i = 0; i < r.params.n; i++) {
+        char full[256];
+        snprintf(full, sizeof full, "base_model.model.%s", r.params.item[i]->name);
+        const mg_st_entry *e = mg_safetensors_find(after, full);
+        assert_non_null(e);
+        const float *got = mg_params_values(&r.params, r.params.item[i]), *want = e->data;
+        for (int64_t k = 0; k < r.params.item[i]->rows * r.params.item[i]->cols; k++) {
+            if (strstr(full, "lora_E")) {
+                assert_true((got[k] == 0) == (want[k] == 0));
+                cut += got[k] == 0;
+            }
+            assert_near((double)got[k], (double)want[k], 2e-4, full);
+        }
+    }
+    assert_int_equal(cut, 4 * (4 - 2)); /* four layers, from 4 to 2 */
+    mg_safetensors_close(after);
+    mg_safetensors_close(io);
+    mg_options_free(options);
+    close_rig(&r);
+}
+
 static void classifiers_and_encoders(void **state) {
     (void)state;
     for (size_t b = 0; b < n_backends; b++) {
@@ -476,7 +525,7 @@ int main(void) {
         backends[0] = device;
         n_backends = 1;
     }
-    const struct CMUnitTest tests[] = { cmocka_unit_test(architectures), cmocka_unit_test(adapters), cmocka_unit_test(more_adapters), cmocka_unit_test(classifiers_and_encoders),
+    const struct CMUnitTest tests[] = { cmocka_unit_test(architectures), cmocka_unit_test(adapters), cmocka_unit_test(more_adapters), cmocka_unit_test(adalora_keeps_its_budget), cmocka_unit_test(classifiers_and_encoders),
                                         cmocka_unit_test(wrong_adapters_are_refused) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
