@@ -11,12 +11,6 @@
 #include "optim/rule.h"
 
 #include <math.h>
-#include <string.h>
-
-static bool orthogonalised(const mg_tensor *x) {
-    return x->rows > 1 && x->cols > 1 && !strstr(x->name, "embed") && !strstr(x->name, "lm_head") && !strstr(x->name, "wte") &&
-           !strstr(x->name, "wpe") && !strstr(x->name, "score") && !strstr(x->name, "classifier");
-}
 
 static int64_t smaller(const mg_tensor *x) { return x->rows < x->cols ? x->rows : x->cols; }
 
@@ -27,7 +21,7 @@ static mg_status lay_out(mg_optim *o, mg_error *err) {
     for (size_t i = 0; !st && i < o->p->n; i++) {
         const mg_tensor *x = o->p->item[i];
         size_t           need = 2 * (size_t)(x->rows * x->cols + smaller(x) * smaller(x)) * sizeof(float);
-        if (!orthogonalised(x)) {
+        if (!mg_optim_is_hidden(x)) {
             st = mg_rule_add_state(o, &mg_rule_adamw, i, x->rows * x->cols, err);
             continue;
         }
@@ -85,7 +79,7 @@ static void orthogonal_step(mg_optim *o, const mg_update *u, size_t i) {
 
 static void step(mg_optim *o, const mg_update *u) {
     for (size_t i = 0; i < o->p->n; i++) {
-        if (orthogonalised(o->p->item[i])) {
+        if (mg_optim_is_hidden(o->p->item[i])) {
             orthogonal_step(o, u, i);
             continue;
         }

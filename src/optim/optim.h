@@ -54,6 +54,8 @@ mg_piece mg_optim_piece(const mg_optim *o, const mg_update *u, size_t tensor);
 /* fn over piece x with the entries of states first .. first+n-1 from number `from` on, page by page where they are paged. */
 void mg_optim_stream(mg_optim *o, const mg_update *u, size_t first, int n, int64_t from, const mg_piece *x, mg_piece_fn fn);
 
+/* A matrix that is no embedding and no head, whose rows are looked up one by one; their names say so. */
+bool   mg_optim_is_hidden(const mg_tensor *x);
 /* y = (accumulate ? y : 0) + scale x on n numbers of the device */
 void   mg_optim_sum(const mg_optim *o, float *y, const float *x, float scale, bool accumulate, int64_t n);
 double mg_optim_norm(const mg_optim *o, const float *x, int64_t n); /* waits for the device */

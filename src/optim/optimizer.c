@@ -35,7 +35,8 @@ const mg_optimizer *mg_optimizer_find(const char *name) {
 mg_optimizer_settings mg_optimizer_defaults(void) {
     return (mg_optimizer_settings){ .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .max_grad_norm = 1,
                                     .adafactor = { .eps1 = 1e-30f, .eps2 = 1e-3f, .clip_threshold = 1, .decay_rate = -0.8f },
-                                    .muon = { .momentum = 0.95f, .nesterov = true, .ns_steps = 5 } };
+                                    .muon = { .momentum = 0.95f, .nesterov = true, .ns_steps = 5 },
+                                    .galore = { .rank = 128, .gap = 200, .scale = 0.25f } };
 }
 
 /* The patterns bias, layernorm, rmsnorm, (^|.)norm($|.) and _norm($|.) of a lower-case name. */
@@ -52,6 +53,13 @@ static bool is_norm_or_bias(const char *name) {
 void mg_optim_spare_norms(mg_params *p) {
     for (size_t i = 0; i < p->n; i++)
         if (is_norm_or_bias(p->item[i]->name)) p->rule[i].decay = 0;
+}
+
+bool mg_optim_is_hidden(const mg_tensor *x) {
+    static const char *const others[] = { "embed", "lm_head", "wte", "wpe", "score", "classifier" };
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (strstr(x->name, others[i])) return false;
+    return x->rows > 1 && x->cols > 1;
 }
 
 /* ---- memory ---- */

@@ -16,6 +16,9 @@
 
 #include "nn/params.h"
 
+/* Whose singular vectors GaLore projects on: of the smaller side, the larger one, the rows, the columns. */
+typedef enum mg_galore_side { MG_GALORE_STD, MG_GALORE_REVERSE_STD, MG_GALORE_LEFT, MG_GALORE_RIGHT } mg_galore_side;
+
 /* All optimizers' settings; each reads its own. */
 typedef struct mg_optimizer_settings {
     float beta1, beta2, eps, weight_decay;
@@ -32,6 +35,7 @@ typedef struct mg_optimizer_settings {
         bool  nesterov, match_rms_adamw; /* step as large as AdamW's usually is; else sqrt(max(1, rows / cols)) */
         int   ns_steps;
     } muon;
+    struct { int64_t rank, gap; float scale; int side; } galore; /* side: mg_galore_side */
 } mg_optimizer_settings;
 /* As transformers and torch have them where the user says nothing. */
 mg_optimizer_settings mg_optimizer_defaults(void);

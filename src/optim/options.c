@@ -38,6 +38,14 @@ const mg_option mg_optim_rows[] = {
     { .name = "muon_adjust_lr_fn", .aliases = "adjust_lr_fn,optim_args.adjust_lr_fn", .type = &mg_option_enum, .offset = AT(muon_adjust_lr_fn),
       .def = "original", .choices = "original|match_rms_adamw", .group = OPTIMISE,
       .help = MG_N("muon: how large a step is; match_rms_adamw suits learning rates that are right for AdamW") },
+    { .name = "galore_rank", .aliases = "optim_args.rank", .type = &mg_option_int, .offset = AT(galore_rank), .def = "128", .min = 1, .max = 65536,
+      .group = OPTIMISE, .help = MG_N("galore_adamw: rank of the space in which a matrix's state lies") },
+    { .name = "galore_update_proj_gap", .aliases = "galore_update_interval,optim_args.update_proj_gap", .type = &mg_option_int,
+      .offset = AT(galore_update_proj_gap), .def = "200", .min = 1, .max = INFINITY, .group = OPTIMISE,
+      .help = MG_N("galore_adamw: steps until that space is found anew") },
+    { NUMBER(galore_scale, "0.25", 0, 1000), .aliases = "optim_args.scale", .help = MG_N("galore_adamw: factor on its updates") },
+    { .name = "galore_proj_type", .aliases = "optim_args.proj_type", .type = &mg_option_enum, .offset = AT(galore_proj_type), .def = "std",
+      .choices = "std|reverse_std|left|right", .group = OPTIMISE, .help = MG_N("galore_adamw: the side of a matrix that is projected") },
     { NUMBER(lr_scheduler_num_cycles, "0", 0, 1e6), .aliases = "lr_scheduler_kwargs.num_cycles",
       .help = MG_N("cosine: waves; cosine_with_restarts: restarts; 0: half a wave, one restart") },
     { NUMBER(lr_scheduler_min_lr, "0", 0, 10), .aliases = "lr_scheduler_kwargs.min_lr", .help = MG_N("cosine_with_min_lr: the lowest learning rate") },
@@ -81,6 +89,10 @@ void mg_optim_apply(const mg_optim_options *o, mg_optimizer_settings *s) {
     s->muon.momentum = (float)o->muon_momentum;
     s->muon.nesterov = o->muon_nesterov;
     s->muon.ns_steps = (int)o->muon_ns_steps;
+    s->galore.rank = o->galore_rank;
+    s->galore.gap = o->galore_update_proj_gap;
+    s->galore.scale = (float)o->galore_scale;
+    s->galore.side = o->galore_proj_type;
     s->muon.match_rms_adamw = o->muon_adjust_lr_fn == 1;
 }
 

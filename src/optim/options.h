@@ -16,6 +16,9 @@ typedef struct mg_optim_options {
     double  muon_momentum;
     bool    muon_nesterov;
     int64_t muon_ns_steps;
+    int64_t galore_rank, galore_update_proj_gap;
+    double  galore_scale;
+    int     galore_proj_type; /* mg_galore_side */
     int     muon_adjust_lr_fn; /* 0: original, 1: match_rms_adamw */
     double  lr_scheduler_num_cycles, lr_scheduler_min_lr, lr_scheduler_min_lr_rate, lr_scheduler_lr_end, lr_scheduler_power;
     double  lr_scheduler_timescale, lr_scheduler_warmup_lr_rate, lr_scheduler_num_stable_steps, lr_scheduler_num_decay_steps;

@@ -1,5 +1,5 @@
 /* olora.c -- OLoRA (Büyükakyüz, arXiv 2406.01775): train the first columns of Q and rows of R of W = Q R. */
-#include "peft/lowrank.h"
+#include "nn/lowrank.h"
 #include "peft/residual.h"
 
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* pissa.c -- PiSSA (Meng et al., arXiv 2404.02948): train the weight's first singular triplets.
  *
  *     W ~ U S V^T      s B A = U S V^T,  B = U sqrt(S / s),  A = sqrt(S / s) V^T */
-#include "peft/lowrank.h"
+#include "nn/lowrank.h"
 #include "peft/residual.h"
 
 #include <math.h>

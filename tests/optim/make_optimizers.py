@@ -8,6 +8,7 @@ before.  test_optimizers.c computes the same hash.  Kept are some values after s
 Two authorities are run with one change, which the test's comment repeats:
 - bitsandbytes' CPU code rounds 8-bit state by way of a grid without a zero; here, as on CUDA, it takes the nearest value.
 - torch's Muon iterates in bf16; here the same code runs in fp32.
+And galore_torch gets singular vectors whose largest component is positive, since a library may give either.
 """
 import inspect
 import json
@@ -72,6 +73,17 @@ def nearest_codes():
     ops._quant_blockwise_fp32_direct = quantize
 
 
+def signed_svd():
+    svd = torch.linalg.svd
+
+    def signed(a, full_matrices=True):
+        u, s, v = svd(a, full_matrices=full_matrices)
+        side = lambda x: torch.where(x.gather(1, x.abs().argmax(1, keepdim=True)) < 0, -1.0, 1.0)
+        return (side(u.T) * u.T).T, s, side(v) * v
+
+    torch.linalg.svd = signed
+
+
 def muon_in_fp32():
     import torch.optim._muon as m
     source = inspect.getsource(m._zeropower_via_newtonschulz)
@@ -81,6 +93,7 @@ def muon_in_fp32():
 
 def main():
     import bitsandbytes as bnb
+    import galore_torch
     from transformers import Adafactor
     nearest_codes()
     muon_in_fp32()
@@ -117,6 +130,16 @@ def main():
     case("muon", "muon", {"weight_decay": 0.1}, muon(0.1))
     case("muon rms", "muon", {"match_rms_adamw": 1, "muon_nesterov": 0, "muon_momentum": 0.9, "ns_steps": 3},
          muon(0.0, adjust_lr_fn="match_rms_adamw", nesterov=False, momentum=0.9, ns_steps=3))
+    def galore(decay, **more):
+        matrices = ("a.weight", "b.weight")
+        return lambda p: [galore_torch.GaLoreAdamW([{"params": [x for n, x in p.items() if n not in matrices and n not in NO_DECAY]},
+                                                    {"params": [p["norm.weight"]], "weight_decay": 0.0},
+                                                    {"params": [p[n] for n in matrices], "rank": 8, "update_proj_gap": 10, "scale": 0.25,
+                                                     "proj_type": "std", **more}], lr=LR, eps=1e-8, weight_decay=decay, no_deprecation_warning=True)]
+
+    signed_svd()
+    case("galore", "galore_adamw", {"weight_decay": 0.1, "galore": 1}, galore(0.1))
+    case("galore reverse", "galore_adamw", {"galore": 1, "side": 1}, galore(0.0, proj_type="reverse_std"))
     json.dump(cases, sys.stdout, indent=0)
     print()
 

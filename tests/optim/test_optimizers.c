@@ -97,6 +97,8 @@ static void settings_of(yyjson_val *v, mg_optimizer_settings *s) {
         if ((x = yyjson_obj_get(v, numbers[i].key))) *numbers[i].to = (float)yyjson_get_num(x), known++;
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         if ((x = yyjson_obj_get(v, flags[i].key))) *flags[i].to = yyjson_get_num(x) != 0, known++;
+    if ((x = yyjson_obj_get(v, "galore"))) s->galore.rank = 8, s->galore.gap = 10, known++;
+    if ((x = yyjson_obj_get(v, "side"))) s->galore.side = (int)yyjson_get_num(x), known++;
     if ((x = yyjson_obj_get(v, "ns_steps"))) s->muon.ns_steps = (int)yyjson_get_num(x), known++;
     assert_int_equal(known, yyjson_obj_size(v));
 }
@@ -150,7 +152,7 @@ static void as_the_authorities(void **state) {
         }
         cases++;
     }
-    assert_true(cases >= 13);
+    assert_true(cases >= 15);
     mg_json_free(&j);
 }
 
@@ -161,6 +163,8 @@ static mg_optimizer_settings usual(void) {
     s.weight_decay = 0.1f;
     s.sgd.momentum = 0.9f;
     s.adafactor.beta1 = 0.9f;
+    s.galore.rank = 8;
+    s.galore.gap = 5;
     return s;
 }
 

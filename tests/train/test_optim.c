@@ -12,6 +12,7 @@ static const char *const cases[][16] = {
     { "optim", "adafactor", "adafactor_relative_step", "true", "adafactor_scale_parameter", "true" },
     { "optim", "sgd", "sgd_momentum", "0.9", "sgd_nesterov", "true", "learning_rate", "0.1" },
     { "optim", "muon", "learning_rate", "2e-3", "muon_adjust_lr_fn", "match_rms_adamw" },
+    { "optim", "galore_adamw", "galore_rank", "16", "galore_update_proj_gap", "3", "galore_scale", "1" },
     { "neftune_noise_alpha", "5" },
     { "gradient_noise_eta", "1e-6" },
     { "ema_decay", "0.9" },

@@ -2,7 +2,7 @@
  *
  * Rows of X [k,I] and Y [k,O] span the searched spaces; Y = X W^T and X = Y W by turns, made orthonormal between, turn
  * them towards the largest singular values.  What is left is a k x k problem, solved by Jacobi's rotations in double. */
-#include "peft/lowrank.h"
+#include "nn/lowrank.h"
 
 #include <math.h>
 #include <stdlib.h>

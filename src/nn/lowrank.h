@@ -1,6 +1,6 @@
 /* lowrank.h -- the first singular triplets and the first columns of QR of a weight in any storage format. */
-#ifndef MG_PEFT_LOWRANK_H
-#define MG_PEFT_LOWRANK_H
+#ifndef MG_NN_LOWRANK_H
+#define MG_NN_LOWRANK_H
 
 #include "autograd/tape.h"
 
