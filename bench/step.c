@@ -1,7 +1,8 @@
 /* step.c -- the time and memory of one LoRA step, beside shared/peers/cpu_peer.py.
  *
  *     step MODEL [--dtype fp32|bf16] [--T 512] [--B 1] [--steps 8] [--labels 1.0] [--rank 16] [--keep all|linear|none]
- *          [--nf4] [--ids FILE] [--losses FILE] [--profile yes] [--device cuda] [--adapter DIR] [--save-adapter DIR]
+ *          [--nf4] [--optim NAME] [--dropout P] [--ids FILE] [--losses FILE] [--profile yes] [--device cuda] [--adapter DIR]
+ *          [--save-adapter DIR]
  *
  * The same work as the peer's: random ids (or int32 rows from a file), the last `labels` part of each row trained, LoRA on
  * all linear layers with alpha = 2 r, AdamW at 1e-4, clipping at 1.  Prints the median of the steps after the first two. */
@@ -119,7 +120,8 @@ int main(int argc, char **argv) {
     double            opened = now() - t0;
     mg_params         params = { 0 };
     mg_adapter       *adapter;
-    mg_adapter_config c = { .method = mg_method_find("lora"), .r = rank, .alpha = (float)(2 * rank), .targets = "all-linear" };
+    mg_adapter_config c = { .method = mg_method_find("lora"), .r = rank, .alpha = (float)(2 * rank), .targets = "all-linear",
+                            .dropout = (float)atof(option(argc, argv, "--dropout", "0")) };
     OK(mg_adapter_attach(&adapter, &c, &m->net, &params, &err));
     OK(mg_params_seal(&params, backend, &err));
     mg_optimizer_settings settings = { .beta1 = 0.9f, .beta2 = 0.999f, .eps = 1e-8f, .max_grad_norm = 1 };

@@ -6,7 +6,7 @@
  * model packed that way.  The paper's further rounds pack W - s B A anew, which no other program could make again from the
  * base model's files; they are left out, as in PEFT's replace_lora_weights_loftq. */
 #include "peft/lora.h"
-#include "peft/lowrank.h"
+#include "nn/lowrank.h"
 #include "peft/residual.h"
 
 #include <math.h>

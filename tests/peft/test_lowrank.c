@@ -5,7 +5,7 @@
 #include "support.h"
 #include "support_random.h"
 
-#include "peft/lowrank.h"
+#include "nn/lowrank.h"
 #include "tensor/nf4.h"
 
 static mg_error err;
