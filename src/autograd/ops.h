@@ -16,16 +16,22 @@ mg_tensor *mg_embed_onto(mg_tape *t, mg_tensor *x, mg_tensor *table, const int32
 
 /* [N,O] = x [N,I] w[O,I]^T + bias [1,O] (or NULL) + residual [N,O] (or NULL) */
 mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *residual);
+/* In place on start [N,O]: start += x w^T + bias */
+mg_tensor *mg_matmul_onto(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *start);
 
 /* In place on y [N,O]: y += scale (dropout(x) a^T) b^T, a [R,I], b [O,R]; p is the dropout probability */
 mg_tensor *mg_lora(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg_tensor *b, float scale, float p, mg_rng rng);
 
-/* The same for several y that read one x, without dropout, in two steps that save passes over x and dx:
- * u [n R,N] = [a_0; a_1; ..] x^T, where a_i lies right behind a_(i-1) (mg_tensor.behind) and n <= MG_LORAS; then, in place
- * on y [N,O], y += scale (rows part R .. part R + R-1 of u)^T b^T. */
+/* The same, and + residual [N,O], rounded once */
+mg_tensor *mg_lora_onto(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg_tensor *b, mg_tensor *residual, float scale, float p,
+                        mg_rng rng);
+
+/* What layers of one x add, without dropout, for mg_matmul_onto; in two steps that save passes over x and dx:
+ * u [n R,N] = [a_0; a_1; ..] x^T, where a_i lies right behind a_(i-1) (mg_tensor.behind) and n <= MG_LORAS; then
+ * [N,O] = scale (rows part R .. part R + R-1 of u)^T b^T. */
 enum { MG_LORAS = 4 };
 mg_tensor *mg_lora_down(mg_tape *t, mg_tensor *x, mg_tensor *const *a, int n);
-mg_tensor *mg_lora_up(mg_tape *t, mg_tensor *y, mg_tensor *u, int part, mg_tensor *b, float scale);
+mg_tensor *mg_lora_up(mg_tape *t, mg_tensor *u, int part, mg_tensor *b, float scale);
 
 /* (x - shift) g h + shift: columns scaled by g [1,C] (trained) and h [1,C] (or NULL), a bias `shift` (or NULL) left out of
  * it.  `kept`: the result is written over by what follows. */

@@ -35,8 +35,9 @@ typedef struct { mg_mat y; float value; } mg_fill_args;
 /* y = (accumulate ? y : 0) + scale x; y may be x when not accumulating.  Elements and scalars mix: this converts. */
 typedef struct { mg_mat y, x; float scale; bool accumulate; } mg_add_args;
 
-/* c = alpha op(a) op(b) + beta c, op = transpose where ta / tb; all plain */
-typedef struct { mg_mat c, a, b; bool ta, tb; float alpha, beta; } mg_gemm_args;
+/* c = alpha op(a) op(b) + beta c + onto, op = transpose where ta / tb; all plain.  onto.data NULL: nothing; it has c's format
+ * and is rounded with the sum, once. */
+typedef struct { mg_mat c, a, b; bool ta, tb; float alpha, beta; mg_mat onto; } mg_gemm_args;
 
 /* y [N,O] = x [N,I] w[O,I]^T + bias [1,O] (bias.data may be NULL); with `accumulate`, plus `onto`
  * [N,O], which is y itself when its data is NULL */
@@ -265,7 +266,9 @@ typedef struct mg_backend {
     const char *(*machine)(void);
     /* In batches of at most so many rows each row has the bits that it has alone; 0: that is not promised. */
     int64_t          steady_rows;
-    bool             joins_adapters; /* adapters of layers that read one input are faster as one product than one by one */
+    /* Adapters of layers that read one input are one product, and what an adapter adds is rounded together with what it is
+     * added to: right where elements are narrow and passes over memory dear. */
+    bool             joins_adapters;
     /* Bytes of work memory: for linear and linear_dx alike; attention and, with `back`, attention_back;
      * logprob, and without `with_dh` logprob_back as well. */
     size_t (*linear_work)(int64_t n, mg_mat w); /* w.data is not read */

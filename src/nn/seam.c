@@ -30,34 +30,45 @@ static mg_tensor *linear_with(mg_tape *t, const mg_linear *l, mg_tensor *x, mg_t
     return y;
 }
 
-mg_tensor *mg_linear_apply(mg_tape *t, const mg_linear *l, mg_tensor *x) { return linear_with(t, l, x, NULL); }
-
-/* Those that have a hook have just one, of one kind that takes several layers at a time. */
+/* Those that have a hook have just one, of one kind that says beforehand what it adds. */
 static bool all_together(mg_tape *t, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y) {
     const mg_hook   *h[MG_LINEARS];
     const mg_linear *hooked[MG_LINEARS];
-    mg_tensor       *part[MG_LINEARS];
+    mg_tensor       *start[MG_LINEARS];
     int              at[MG_LINEARS], many = 0;
     for (int i = 0; i < n; i++) {
         const mg_hook *own = first_on(t, l[i]->hooks);
+        y[i] = NULL;
         if (!own) continue;
-        if (first_on(t, own->next) || own->kind->before || !own->kind->apply_all || (many && own->kind != h[0]->kind)) return false;
+        if (first_on(t, own->next) || !own->kind->start_all || (many && own->kind != h[0]->kind)) return false;
         h[many] = own;
         hooked[many] = l[i];
         at[many++] = i;
     }
-    if (many < 2) return false;
-    for (int i = 0; i < n; i++) y[i] = mg_matmul(t, x, l[i]->w, l[i]->bias, NULL);
-    for (int k = 0; k < many; k++) part[k] = y[at[k]];
-    bool done = h[0]->kind->apply_all(t, h, hooked, many, x, part);
-    for (int k = 0; k < many; k++) y[at[k]] = done ? part[k] : h[k]->kind->apply(t, h[k], hooked[k], x, part[k]);
+    if (!many || !h[0]->kind->start_all(t, h, hooked, many, x, start)) return false;
+    for (int k = 0; k < many; k++) y[at[k]] = mg_matmul_onto(t, x, hooked[k]->w, hooked[k]->bias, start[k]);
+    for (int i = 0; i < n; i++)
+        if (!first_on(t, l[i]->hooks)) y[i] = mg_matmul(t, x, l[i]->w, l[i]->bias, NULL);
     return true;
 }
 
 void mg_linears_apply(mg_tape *t, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y) {
     MG_ASSERT(n <= MG_LINEARS);
-    if (n > 1 && all_together(t, l, n, x, y)) return;
+    if (t->backend->joins_adapters && all_together(t, l, n, x, y)) return;
     for (int i = 0; i < n; i++) y[i] = linear_with(t, l[i], x, NULL);
+}
+
+mg_tensor *mg_linear_apply(mg_tape *t, const mg_linear *l, mg_tensor *x) {
+    mg_tensor *y;
+    mg_linears_apply(t, MG_LIST(l), x, &y);
+    return y;
+}
+
+/* The only hook adds its part, y and the residual in one go. */
+static mg_tensor *sum_of_three(mg_tape *t, const mg_linear *l, mg_tensor *a, mg_tensor *residual) {
+    const mg_hook *h = first_on(t, l->hooks);
+    if (!t->backend->joins_adapters || !h || !h->kind->onto || first_on(t, h->next)) return NULL;
+    return h->kind->onto(t, h, l, a, mg_matmul(t, a, l->w, l->bias, NULL), residual);
 }
 
 mg_tensor *mg_linear_onto(mg_tape *t, const mg_net *net, const mg_linear *l, mg_tensor *a, mg_tensor *x, int layer,
@@ -65,8 +76,10 @@ mg_tensor *mg_linear_onto(mg_tape *t, const mg_net *net, const mg_linear *l, mg_
     mg_hook *at_residual = first_on(t, net->residual_hooks[layer * MG_SITES + (int)site]);
     bool     fused = !at_residual;
     for (mg_hook *h = first_on(t, l->hooks); h; h = first_on(t, h->next)) fused &= h->kind->additive;
+    mg_tensor *sum = fused ? sum_of_three(t, l, a, x) : NULL;
+    if (sum) return sum;
     if (fused) return linear_with(t, l, a, x);
-    mg_tensor *branch = linear_with(t, l, a, NULL);
+    mg_tensor *branch = mg_linear_apply(t, l, a);
     for (mg_hook *h = at_residual; h; h = first_on(t, h->next)) branch = h->kind->residual(t, h, branch, x);
     return mg_add(t, x, branch, 1);
 }

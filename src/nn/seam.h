@@ -32,9 +32,11 @@ typedef struct mg_hook_kind {
     bool        additive; /* apply only adds to y: it commutes with a residual */
     mg_tensor *(*before)(mg_tape *t, const mg_hook *h, const mg_linear *l, mg_tensor *x);
     mg_tensor *(*apply)(mg_tape *t, const mg_hook *h, const mg_linear *l, mg_tensor *x, mg_tensor *y);
-    /* `apply` for n layers that read one x, hook h[i] at layer l[i] with result y[i], in fewer products; false: these cannot
-     * be done together, and nothing was done.  NULL: never. */
-    bool (*apply_all)(mg_tape *t, const mg_hook *const *h, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y);
+    /* For backends that join adapters (mg_backend.joins_adapters).  start_all: what hook h[i] adds at layer l[i], for n layers
+     * that read one x; their products are added to y[i] in its memory.  onto: `apply`, and the residual added.  false,
+     * NULL: this cannot be, and nothing was done. */
+    bool (*start_all)(mg_tape *t, const mg_hook *const *h, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y);
+    mg_tensor *(*onto)(mg_tape *t, const mg_hook *h, const mg_linear *l, mg_tensor *x, mg_tensor *y, mg_tensor *residual);
     mg_tensor *(*embed)(mg_tape *t, const mg_hook *h, mg_tensor *y);
     mg_tensor *(*attend)(mg_tape *t, const mg_hook *h, mg_tensor *q, mg_tensor *k, mg_tensor *v, mg_attention_kind kind,
                          int layer);

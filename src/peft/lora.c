@@ -13,19 +13,23 @@ static mg_tensor *apply(mg_tape *t, const mg_hook *h, const mg_linear *l, mg_ten
     return mg_lora(t, y, x, h->p[0], h->p[1], h->scale, h->dropout, mg_lora_stream(t, h, l));
 }
 
-/* In training alone: in generation a row's bits must not depend on the rows beside it. */
-static bool apply_all(mg_tape *t, const mg_hook *const *h, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y) {
+static bool start_all(mg_tape *t, const mg_hook *const *h, const mg_linear *const *l, int n, mg_tensor *x, mg_tensor **y) {
     mg_tensor *a[MG_LORAS] = { h[0]->p[0] };
     (void)l;
-    if (!t->training || !t->backend->joins_adapters || n > MG_LORAS) return false;
+    if (n > MG_LORAS) return false;
     for (int i = 0; i < n; i++) {
         a[i] = h[i]->p[0];
-        if (h[i]->dropout > 0 || (i && (a[i]->behind != a[i - 1] || a[i]->rows != a[0]->rows || a[i]->needs_grad != a[0]->needs_grad)))
+        if ((h[i]->dropout > 0 && t->training) ||
+            (i && (a[i]->behind != a[i - 1] || a[i]->rows != a[0]->rows || a[i]->needs_grad != a[0]->needs_grad)))
             return false;
     }
     mg_tensor *u = mg_lora_down(t, x, a, n);
-    for (int i = 0; i < n; i++) y[i] = mg_lora_up(t, y[i], u, i, h[i]->p[1], h[i]->scale);
+    for (int i = 0; i < n; i++) y[i] = mg_lora_up(t, u, i, h[i]->p[1], h[i]->scale);
     return true;
+}
+
+static mg_tensor *onto(mg_tape *t, const mg_hook *h, const mg_linear *l, mg_tensor *x, mg_tensor *y, mg_tensor *residual) {
+    return mg_lora_onto(t, y, x, h->p[0], h->p[1], residual, h->scale, h->dropout, mg_lora_stream(t, h, l));
 }
 
 void mg_lora_add(const mg_hook *h, float *w, int64_t first, int64_t n) {
@@ -45,7 +49,8 @@ static void merge(const mg_hook *h, const mg_linear *l, float *w, int64_t first,
     mg_lora_add(h, w, first, n);
 }
 
-static const mg_hook_kind hook_lora = { .name = "lora", .additive = true, .apply = apply, .apply_all = apply_all, .merge = merge };
+static const mg_hook_kind hook_lora = { .name = "lora", .additive = true, .apply = apply, .start_all = start_all, .onto = onto,
+                                       .merge = merge };
 
 mg_rng mg_lora_stream(const mg_tape *t, const mg_hook *h, const mg_linear *l) {
     return (mg_rng){ t->seed, mg_rng_where(t->step, (uint32_t)(l->layer + 1), h->site) };

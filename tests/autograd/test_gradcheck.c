@@ -130,7 +130,7 @@ static mg_tensor *build_matmul(mg_tape *t, problem *p) {
     return mg_matmul(t, x, &p->leaf[5], NULL, NULL);
 }
 
-/* 0, 1: on a copy; 2, 3: on a product of the same x; 4, 5: x is read again later; odd ones with dropout */
+/* 0, 1: on a copy; 2, 3: on a product of the same x; 4, 5: x is read again later; 6: a residual too; odd ones with dropout */
 static void draw_lora(problem *p) {
     int in = random_size(&p->r, 9), out = random_size(&p->r, 9), rank = random_size(&p->r, 4);
     leaf(p, p->rows, out, false);
@@ -140,10 +140,12 @@ static void draw_lora(problem *p) {
     leaf(p, out, in, true);
 }
 static mg_tensor *build_lora(mg_tape *t, problem *p) {
-    mg_tensor *x = &p->leaf[1], *y = p->choice == 2 || p->choice == 3 ? mg_matmul(t, x, &p->leaf[4], NULL, NULL)
+    mg_tensor *x = &p->leaf[1], *y = p->choice == 2 || p->choice == 3 || p->choice == 6 ? mg_matmul(t, x, &p->leaf[4], NULL, NULL)
                                                                       : copy(t, &p->leaf[0]);
     float      drop = p->choice & 1 ? 0.4f : 0;
-    y = mg_lora(t, y, x, &p->leaf[2], &p->leaf[3], p->scale, drop, (mg_rng){ 5, mg_rng_where(3, 1, 2) });
+    mg_rng stream = { 5, mg_rng_where(3, 1, 2) };
+    if (p->choice == 6) return mg_lora_onto(t, y, x, &p->leaf[2], &p->leaf[3], &p->leaf[0], p->scale, drop, stream);
+    y = mg_lora(t, y, x, &p->leaf[2], &p->leaf[3], p->scale, drop, stream);
     return p->choice < 4 ? y : mg_add(t, y, mg_matmul(t, x, &p->leaf[4], NULL, NULL), 1);
 }
 
@@ -153,6 +155,7 @@ static void draw_loras(problem *p) {
     leaf(p, p->rows, in, false);
     leaf(p, n * rank, in, true);
     for (int i = 0; i < n; i++) leaf(p, in, rank, true);
+    leaf(p, in, in, true);
 }
 static mg_tensor *build_loras(mg_tape *t, problem *p) {
     static mg_tensor part[MG_LORAS]; /* of the one gradient of a */
@@ -166,7 +169,7 @@ static mg_tensor *build_loras(mg_tape *t, problem *p) {
     }
     mg_tensor *u = mg_lora_down(t, x, list, n);
     for (int i = 0; i < n - (p->choice & 1); i++) {
-        mg_tensor *y = mg_lora_up(t, copy(t, x), u, i, &p->leaf[2 + i], p->scale);
+        mg_tensor *y = mg_matmul_onto(t, x, &p->leaf[2 + n], NULL, mg_lora_up(t, u, i, &p->leaf[2 + i], p->scale));
         sum = sum ? mg_add(t, sum, y, 0.5f) : y;
     }
     return sum;
@@ -408,7 +411,7 @@ static mg_tensor *build_sum(mg_tape *t, problem *p) {
 static const op_case cases[] = {
     { "embed", 1, draw_embed, build_embed },
     { "matmul", 6, draw_matmul, build_matmul },
-    { "lora", 6, draw_lora, build_lora },
+    { "lora", 7, draw_lora, build_lora },
     { "loras", 4, draw_loras, build_loras },
 
     { "scale_columns", 4, draw_scale_columns, build_scale_columns },

@@ -9,6 +9,7 @@
 #include "trial.h"
 
 #include "backend/cuda/few.h"
+#include "backend/cuda/gemm.h"
 #include "backend/cuda/logits.h"
 #include "backend/cuda/loss_scale.h"
 #include "backend/cuda/step_scalars.h"
@@ -564,15 +565,19 @@ static void try_adamw(trial *t) {
 
 /* ---- products ---- */
 
-/* c += alpha op(a) op(b): the adapters', with a kernel of their own where it takes them, else the library's. */
-static void try_rank_add(trial *t) {
+/* The adapters', with a kernel of their own where it takes them, else the library's (with whole pieces of 16 bytes). */
+static void try_rank(trial *t) {
     static const int ranks[] = { 1, 4, 8, 16, 24, 32, 48, 64, 72 };
+    int              k = ranks[random_int(&t->r, 0, 8)], rows = rows_of(t), cols = cols_of(t);
+    bool             ta = coin(t), tb = coin(t), own = k <= 64 && t->element != &mg_format_f32;
     t->mixture = false;
-    int          rows = rows_of(t), cols = cols_of(t), k = ranks[random_int(&t->r, 0, 8)];
-    bool         ta = coin(t), tb = coin(t);
-    twin         c = output(t, rows, cols, true, t->element, 1);
+    t->aligned = true;
+    cols = (cols + (own ? 64 : 0) + 7) / 8 * 8;
+    if (!own) rows = (rows + 7) / 8 * 8, k = (k + 7) / 8 * 8;
+    float        beta = coin(t) ? 1.0f : 0.0f;
+    twin         c = output(t, rows, cols, beta != 0, t->element, 1), onto = coin(t) ? input(t, rows, cols) : nothing();
     twin         a = input(t, ta ? k : rows, ta ? rows : k), b = input(t, tb ? cols : k, tb ? k : cols, 0.3);
-    mg_gemm_args ref = { c.ref, a.ref, b.ref, ta, tb, 0.7f, 1 }, got = { c.got, a.got, b.got, ta, tb, 0.7f, 1 };
+    mg_gemm_args ref = { c.ref, a.ref, b.ref, ta, tb, 0.7f, beta, onto.ref }, got = { c.got, a.got, b.got, ta, tb, 0.7f, beta, onto.got };
     RUN(t, mg_cuda_gemm(got));
     mg_backend_ref32.gemm(ref);
     compare(t, "c", c, 0.1);
@@ -631,7 +636,7 @@ static const struct {
     { "rmsnorm_back", try_rmsnorm_back }, { "layernorm", try_layernorm }, { "layernorm_back", try_layernorm_back },
     { "decode", try_decode }, { "embed", try_embed }, { "embed_dw", try_embed_dw }, { "linear_few", try_linear_few }, { "logit_whole", try_logit_whole },
     { "logit_tiles", try_logit_tiles }, { "rows", try_rows }, { "adamw", try_adamw },
-    { "rank_add", try_rank_add },
+    { "rank", try_rank },
 };
 
 int main(int argc, char **argv) {
@@ -646,6 +651,7 @@ int main(int argc, char **argv) {
         else file = argv[i];
     }
     open_device();
+    if (!mg_cuda_gemm_open()) return printf("cuBLASLt cannot be started\n"), 1;
     trial t;
     t.apart = apart;
     for (size_t k = 0; k < sizeof kernels / sizeof *kernels; k++) {

@@ -8,7 +8,11 @@
  * reads y again; dy passes through unchanged.
  *
  * Layers that read one x share its passes: u = [a_0; a_1; ..] x^T stands on its side, so that the part of each
- * layer is whole rows of it, and du, da and dx are one product each for all of them. */
+ * layer is whole rows of it, and du, da and dx are one product each for all of them.
+ *
+ * What an adapter adds is small beside y.  Rounded to a narrow element, y + small is y again: not now and then,
+ * but always, because y stood on the grid of its element before.  So where elements are narrow the small part
+ * comes first and the layer's product is added to it, or y, the small part and the residual are rounded together. */
 #include "autograd/ops.h"
 
 static mg_mat work_mat(const mg_tape *t, void *data, int64_t rows, int64_t cols) {
@@ -57,12 +61,15 @@ static void lora_back(mg_tape *t, mg_node *n) {
     }
     mg_work_end(t, mark);
     mg_grad_pass(t, y, n->out);
+    if (n->in[4]) mg_grad_pass(t, n->in[4], n->out); /* nothing is added to it before y's own node has read it */
 }
 
 static const mg_op op_lora = { "lora", lora_back, NULL };
 
-mg_tensor *mg_lora(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg_tensor *b, float scale, float p, mg_rng rng) {
+mg_tensor *mg_lora_onto(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg_tensor *b, mg_tensor *residual, float scale, float p,
+                        mg_rng rng) {
     if (!y || !x) return NULL;
+    MG_ASSERT(!residual || (residual->rows == y->rows && residual->cols == y->cols));
     MG_ASSERT_EQ(x->cols, a->cols);
     MG_ASSERT_EQ(y->cols, b->rows);
     MG_ASSERT_EQ(a->rows, b->cols);
@@ -75,15 +82,20 @@ mg_tensor *mg_lora(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg_tens
     void  *x_room = mg_work_begin(t, p > 0 ? bytes_of(t, x->rows, x->cols) : 0, &mark);
     if (!x_room) return NULL;
     t->backend->gemm((mg_gemm_args){ .c = u, .a = dropped(t, x, p, rng, x_room), .b = mg_mat_of(a), .tb = true, .alpha = 1 });
-    t->backend->gemm((mg_gemm_args){ .c = mg_mat_of(y), .a = u, .b = mg_mat_of(b), .tb = true, .alpha = scale, .beta = 1 });
+    t->backend->gemm((mg_gemm_args){ .c = mg_mat_of(y), .a = u, .b = mg_mat_of(b), .tb = true, .alpha = scale, .beta = 1,
+                                     .onto = residual ? mg_mat_of(residual) : (mg_mat){ 0 } });
     mg_work_end(t, mark);
     mg_tensor *out = mg_result_in_place(t, y);
-    mg_node   *n = MG_RECORD(t, &op_lora, out, y, x, a, b);
+    mg_node   *n = MG_RECORD(t, &op_lora, out, y, x, a, b, residual);
     n->saved[0] = u_room;
     n->f[0] = scale;
     n->f[1] = p;
     n->rng = rng;
     return out;
+}
+
+mg_tensor *mg_lora(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg_tensor *b, float scale, float p, mg_rng rng) {
+    return mg_lora_onto(t, y, x, a, b, NULL, scale, p, rng);
 }
 
 /* ---- several layers that read one x ---- */
@@ -125,7 +137,7 @@ static mg_mat rows_of(mg_mat u, int64_t first, int64_t rows) {
 }
 
 static void up_back(mg_tape *t, mg_node *n) {
-    mg_tensor *y = n->in[0], *u = n->in[1], *b = n->in[2];
+    mg_tensor *u = n->in[0], *b = n->in[1];
     float      scale = n->f[0];
     int64_t    rank = b->cols, first = n->i[0] * rank;
     mg_mat     dy = mg_grad_of(n->out), part = rows_of(mg_mat_of(u), first, rank);
@@ -137,19 +149,19 @@ static void up_back(mg_tape *t, mg_node *n) {
     if (du.data && !accumulate && u->rows > rank) t->backend->fill((mg_fill_args){ du, 0 }); /* layers whose result nobody used */
     if (du.data)
         t->backend->gemm((mg_gemm_args){ .c = rows_of(du, first, rank), .a = mg_mat_of(b), .ta = true, .b = dy, .tb = true, .alpha = scale });
-    mg_grad_pass(t, y, n->out);
 }
 
 static const mg_op op_up = { "lora_up", up_back, NULL };
 
-mg_tensor *mg_lora_up(mg_tape *t, mg_tensor *y, mg_tensor *u, int part, mg_tensor *b, float scale) {
-    if (!y || !u) return NULL;
-    MG_ASSERT(y->rows == u->cols && y->cols == b->rows && (part + 1) * b->cols <= u->rows && !y->transient);
+mg_tensor *mg_lora_up(mg_tape *t, mg_tensor *u, int part, mg_tensor *b, float scale) {
+    if (!u) return NULL;
+    MG_ASSERT((part + 1) * b->cols <= u->rows);
+    mg_tensor *y = mg_result(t, u->cols, b->rows);
+    if (!y) return NULL;
     t->backend->gemm((mg_gemm_args){ .c = mg_mat_of(y), .a = rows_of(mg_mat_of(u), part * b->cols, b->cols), .ta = true, .b = mg_mat_of(b),
-                                     .tb = true, .alpha = scale, .beta = 1 });
-    mg_tensor *out = mg_result_in_place(t, y);
-    mg_node   *n = MG_RECORD(t, &op_up, out, y, u, b);
+                                     .tb = true, .alpha = scale });
+    mg_node *n = MG_RECORD(t, &op_up, y, u, b);
     n->f[0] = scale;
     n->i[0] = part;
-    return out;
+    return y;
 }

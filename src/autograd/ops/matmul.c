@@ -44,15 +44,15 @@ static size_t input_bytes(const mg_tape *t, const mg_tensor *x, const mg_tensor 
 
 static const mg_op op_matmul = { "matmul", matmul_back, NULL };
 
-mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *residual) {
+static mg_tensor *matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *residual, bool in_place) {
     if (!x || !w) return NULL;
     w = mg_tuned(t, w);
     bias = mg_tuned(t, bias);
     MG_ASSERT_EQ(x->cols, w->cols);
-    mg_tensor *y = mg_result(t, x->rows, w->rows);
+    MG_ASSERT(!residual || (residual->rows == x->rows && residual->cols == w->rows));
+    mg_tensor *y = in_place ? mg_result_in_place(t, residual) : mg_result(t, x->rows, w->rows);
     if (!y) return NULL;
     mg_mat none = { 0 };
-    MG_ASSERT(!residual || (residual->rows == y->rows && residual->cols == y->cols));
     size_t mark, unused;
     void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, mg_mat_of(w)), &mark);
     void  *room = mg_work_begin(t, input_bytes(t, x, w), &unused);
@@ -62,4 +62,12 @@ mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg
     mg_work_end(t, mark);
     MG_RECORD(t, &op_matmul, y, x, w, bias, residual);
     return y;
+}
+
+mg_tensor *mg_matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *residual) {
+    return matmul(t, x, w, bias, residual, false);
+}
+
+mg_tensor *mg_matmul_onto(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias, mg_tensor *start) {
+    return start ? matmul(t, x, w, bias, start, true) : NULL;
 }

@@ -234,4 +234,5 @@ void mg_cpu_gemm(mg_gemm_args a, bool bf16) {
     int64_t n = job.by_rows ? a.c.rows : a.c.cols, cost = a.c.rows * a.c.cols * job.k / mg_cpu_max(n, 1);
     int64_t grain = mg_cpu_up(mg_cpu_max(1, 1000000 / mg_cpu_max(cost, 1)), 16); /* a piece is worth a thread */
     mg_parallel(n, grain, bf16 && worth_rounding(&job) ? rounded_range : gemm_range, &job);
+    if (a.onto.data) mg_cpu_add((mg_add_args){ .y = a.c, .x = a.onto, .scale = 1, .accumulate = true });
 }
