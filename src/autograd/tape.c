@@ -110,7 +110,7 @@ void mg_tape_reset(mg_tape *t) {
     t->n_nodes = t->n_tensors = 0;
     t->mem->lo = 0;
     t->mem->hi = t->mem->cap;
-    t->transient = false;
+    t->transient = t->rerunning = t->unread = false;
     t->error = MG_OK;
     t->error_text = NULL;
 }
@@ -345,7 +345,9 @@ static void rerun_backward(mg_tape *t, mg_node *n) {
     int    first = t->n_nodes, tensors = t->n_tensors;
     mg_block_fn fn;
     memcpy(&fn, &n->saved[0], sizeof fn);
+    t->rerunning = true;
     mg_tensor *y = fn(t, n->ref[0], (int)n->i[0], n->in[0]);
+    t->rerunning = false;
     if (!y) return;
     y->grad = n->out->grad;
     unwind(t, first);

@@ -117,6 +117,8 @@ struct mg_tape {
     bool              off;          /* compute, record nothing */
     bool              adapters_off; /* the base model */
     bool              transient;    /* cheap results go to the high end (inside a segment) */
+    bool              rerunning;    /* a block runs for the second time, for its backward pass */
+    bool              unread;       /* nobody reads the values of the next products: see mg_linear_end */
     const mg_keep    *keep;         /* [layers] policy of each segment; NULL: MG_KEEP_LINEAR for all */
     uint64_t          seed, step;   /* of random numbers */
     bool              training;     /* dropout is on */

@@ -84,6 +84,16 @@ mg_tensor *mg_linear_onto(mg_tape *t, const mg_net *net, const mg_linear *l, mg_
     return mg_add(t, x, branch, 1);
 }
 
+mg_tensor *mg_linear_end(mg_tape *t, const mg_net *net, const mg_linear *l, mg_tensor *a, mg_tensor *x, int layer, mg_site site) {
+    const mg_hook *h = first_on(t, l->hooks);
+    /* hooks that only add read no values of y in their backward pass; others may */
+    bool plain = !first_on(t, net->residual_hooks[layer * MG_SITES + (int)site]) && (!h || (h->kind->onto && !first_on(t, h->next)));
+    t->unread = t->rerunning && plain;
+    mg_tensor *y = mg_linear_onto(t, net, l, a, x, layer, site);
+    t->unread = false;
+    return y;
+}
+
 mg_tensor *mg_residual_norm(mg_tape *t, const mg_net *net, mg_tensor *x, mg_tensor *branch, mg_tensor *g, float eps,
                             int layer, mg_site site) {
     mg_hook *at_residual = first_on(t, net->residual_hooks[layer * MG_SITES + (int)site]);

@@ -100,6 +100,9 @@ void mg_linears_apply(mg_tape *t, const mg_linear *const *l, int n, mg_tensor *x
 /* The last product of a branch, added to the stream: x + l(a), unless a hook stands at the residual. */
 mg_tensor *mg_linear_onto(mg_tape *t, const mg_net *net, const mg_linear *l, mg_tensor *a, mg_tensor *x, int layer,
                           mg_site site);
+/* The same where the sum is what the block gives back: when the block runs again for its backward pass, nobody reads it,
+ * and the products are left out. */
+mg_tensor *mg_linear_end(mg_tape *t, const mg_net *net, const mg_linear *l, mg_tensor *a, mg_tensor *x, int layer, mg_site site);
 /* x + norm(branch), Gemma's order; the residual hook sees the normed branch. */
 mg_tensor *mg_residual_norm(mg_tape *t, const mg_net *net, mg_tensor *x, mg_tensor *branch, mg_tensor *g, float eps,
                             int layer, mg_site site);

@@ -3,7 +3,7 @@
 
 #include "base/thread.h"
 
-#define TABLES(isa) extern const mg_encoders mg_encoders_legacy_##isa, mg_encoders_k_##isa;
+#define TABLES(isa) extern const mg_encoders mg_encoders_legacy_##isa, mg_encoders_k_##isa, mg_encoders_nf4_##isa;
 TABLES(base)
 #if defined(__x86_64__)
 TABLES(v3)
@@ -42,6 +42,9 @@ ENCODE(q8_0, legacy, 32)
 ENCODE(q4_k, k, 256)
 ENCODE(q5_k, k, 256)
 ENCODE(q6_k, k, 256)
+
+void (*mg_encode_4bit(void))(uint8_t *, const float *, int64_t, float, const float[16], bool) { return PICK(nf4)->four_bits; }
+float (*mg_find_absmax(void))(const float *, int64_t) { return PICK(nf4)->absmax; }
 
 typedef struct {
     const mg_format *f;

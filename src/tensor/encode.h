@@ -28,6 +28,13 @@ typedef struct mg_encoders {
     void (*q4_k)(block_q4_k *b, const float *x, int64_t blocks);
     void (*q5_k)(block_q5_k *b, const float *x, int64_t blocks);
     void (*q6_k)(block_q6_k *b, const float *x, int64_t blocks);
+    /* Codes of steps * 64 numbers w * inverse, clamped to [-1, 1]: the first of the nearest entries of `table`; two_zeros: fp4. */
+    void (*four_bits)(uint8_t *packed, const float *w, int64_t steps, float inverse, const float table[16], bool two_zeros);
+    float (*absmax)(const float *w, int64_t n); /* n a multiple of 16 */
 } mg_encoders;
+
+/* For nf4.c. */
+void (*mg_encode_4bit(void))(uint8_t *packed, const float *w, int64_t steps, float inverse, const float table[16], bool two_zeros);
+float (*mg_find_absmax(void))(const float *w, int64_t n);
 
 #endif

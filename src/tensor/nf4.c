@@ -24,6 +24,8 @@
  *   tests/tensor/test_nf4.c rebuilds the grid and shows that nothing else differs. */
 #include "tensor/nf4.h"
 
+#include "tensor/encode.h"
+
 #include "base/thread.h"
 
 #include "base/mem.h"
@@ -197,29 +199,6 @@ const mg_format mg_format_fp4 = {
     .pack = pack,
 };
 
-/* The codes of 64 weights.  The table is the outer loop, so that the inner one is a vector. */
-static void encode_step(const float table[16], bool two_zeros, const float *restrict w, float inverse,
-                        uint8_t *restrict packed) {
-    float   x[NF4_STEP], best[NF4_STEP];
-    int32_t code[NF4_STEP];
-    for (int i = 0; i < NF4_STEP; i++) {
-        float scaled = w[i] * inverse;
-        scaled = scaled > 1 ? 1 : scaled;
-        x[i] = scaled < -1 ? -1 : scaled;
-        best[i] = fabsf(x[i] - table[0]);
-        code[i] = 0;
-    }
-    for (int k = 1; k < 16; k++)
-        for (int i = 0; i < NF4_STEP; i++) {
-            float distance = fabsf(x[i] - table[k]);
-            code[i] = distance < best[i] ? k : code[i];
-            best[i] = distance < best[i] ? distance : best[i];
-        }
-    if (two_zeros)
-        for (int i = 0; i < NF4_STEP; i++) code[i] = code[i] == 0 && x[i] > 0 ? 8 : code[i];
-    for (int i = 0; i < NF4_STEP / 2; i++) packed[i] = (uint8_t)(code[2 * i] << 4 | code[2 * i + 1]);
-}
-
 /* Blocks know nothing of each other, so threads share them out and every number of threads gives the same bytes. */
 typedef struct {
     const float *w, *table;
@@ -227,33 +206,35 @@ typedef struct {
     bool         two_zeros;
     uint8_t     *packed;
     float       *absmax;
+    void (*encode)(uint8_t *packed, const float *w, int64_t steps, float inverse, const float table[16], bool two_zeros);
+    float (*find_max)(const float *w, int64_t n);
 } encoding;
 
 static void encode_blocks(void *context, int64_t first, int64_t last, int thread) {
     const encoding *e = context;
     (void)thread;
     for (int64_t begin = first * e->block; begin < last * e->block; begin += e->block) {
-        float max = absolute_max(e->w + begin, e->block);
+        float max = e->find_max(e->w + begin, e->block);
         float inverse = max >= FLT_MIN ? 1 / max : 0;
-        for (int64_t i = begin; i < begin + e->block; i += NF4_STEP)
-            encode_step(e->table, e->two_zeros, e->w + i, inverse, e->packed + i / 2);
+        e->encode(e->packed + begin / 2, e->w + begin, e->block / NF4_STEP, inverse, e->table, e->two_zeros);
     }
 }
 
 static void encode_codes(const mg_format *format, const float *w, int64_t n, int block, uint8_t *packed) {
     bool     fp4 = format == &mg_format_fp4;
-    encoding e = { .w = w, .table = fp4 ? fp4_table : nf4_table, .block = block, .two_zeros = fp4, .packed = packed };
+    encoding e = { .w = w, .table = fp4 ? fp4_table : nf4_table, .block = block, .two_zeros = fp4, .packed = packed,
+                       .encode = mg_encode_4bit(), .find_max = mg_find_absmax() };
     mg_parallel(n / block, 256, encode_blocks, &e);
 }
 
 static void absmax_blocks(void *context, int64_t first, int64_t last, int thread) {
     const encoding *e = context;
     (void)thread;
-    for (int64_t b = first; b < last; b++) e->absmax[b] = absolute_max(e->w + b * e->block, e->block);
+    for (int64_t b = first; b < last; b++) e->absmax[b] = e->find_max(e->w + b * e->block, e->block);
 }
 
 static void find_absmax(float *absmax, const float *w, int64_t n, int block) {
-    encoding e = { .w = w, .block = block, .absmax = absmax };
+    encoding e = { .w = w, .block = block, .absmax = absmax, .find_max = mg_find_absmax() };
     mg_parallel(n / block, 256, absmax_blocks, &e);
 }
 

@@ -82,8 +82,9 @@ mg_tensor *mg_lora_onto(mg_tape *t, mg_tensor *y, mg_tensor *x, mg_tensor *a, mg
     void  *x_room = mg_work_begin(t, p > 0 ? bytes_of(t, x->rows, x->cols) : 0, &mark);
     if (!x_room) return NULL;
     t->backend->gemm((mg_gemm_args){ .c = u, .a = dropped(t, x, p, rng, x_room), .b = mg_mat_of(a), .tb = true, .alpha = 1 });
-    t->backend->gemm((mg_gemm_args){ .c = mg_mat_of(y), .a = u, .b = mg_mat_of(b), .tb = true, .alpha = scale, .beta = 1,
-                                     .onto = residual ? mg_mat_of(residual) : (mg_mat){ 0 } });
+    if (!t->unread)
+        t->backend->gemm((mg_gemm_args){ .c = mg_mat_of(y), .a = u, .b = mg_mat_of(b), .tb = true, .alpha = scale, .beta = 1,
+                                         .onto = residual ? mg_mat_of(residual) : (mg_mat){ 0 } });
     mg_work_end(t, mark);
     mg_tensor *out = mg_result_in_place(t, y);
     mg_node   *n = MG_RECORD(t, &op_lora, out, y, x, a, b, residual);

@@ -57,8 +57,9 @@ static mg_tensor *matmul(mg_tape *t, mg_tensor *x, mg_tensor *w, mg_tensor *bias
     void  *work = mg_work_begin(t, t->backend->linear_work(x->rows, mg_mat_of(w)), &mark);
     void  *room = mg_work_begin(t, input_bytes(t, x, w), &unused);
     if (!work || !room) return NULL;
-    t->backend->linear((mg_linear_args){ .y = mg_mat_of(y), .x = input_of(t, x, w, room), .w = mg_mat_of(w), .bias = bias ? mg_mat_of(bias) : none,
-                                         .onto = residual ? mg_mat_of(residual) : none, .accumulate = residual != NULL, .work = work });
+    if (!t->unread)
+        t->backend->linear((mg_linear_args){ .y = mg_mat_of(y), .x = input_of(t, x, w, room), .w = mg_mat_of(w), .bias = bias ? mg_mat_of(bias) : none,
+                                             .onto = residual ? mg_mat_of(residual) : none, .accumulate = residual != NULL, .work = work });
     mg_work_end(t, mark);
     MG_RECORD(t, &op_matmul, y, x, w, bias, residual);
     return y;

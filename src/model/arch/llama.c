@@ -27,7 +27,7 @@ mg_tensor *mg_llama_block(mg_tape *t, const void *model, int layer, mg_tensor *x
 
     n = mg_rmsnorm(t, x, l->ffn_norm.g, NULL, eps);
     mg_linears_apply(t, MG_LIST(&l->gate, &l->up), n, g);
-    return mg_linear_onto(t, &m->net, &l->down, mg_glu(t, g[0], g[1], m->activation), x, layer, MG_SITE_FFN);
+    return mg_linear_end(t, &m->net, &l->down, mg_glu(t, g[0], g[1], m->activation), x, layer, MG_SITE_FFN);
 }
 
 const mg_weight_row mg_llama_ends[] = {
