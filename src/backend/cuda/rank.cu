@@ -1,21 +1,17 @@
 /* rank.cu -- c = alpha op(a) op(b) + beta c + onto where little is summed over: the products of an adapter's rank.
  *
  * Moving c is all that takes time, and the library's kernels, made for long sums, do it at half of the memory's rate where
- * c is wide.  Here a block takes a strip of c, some hundred columns wide, and goes down its rows tile by tile; the second
- * factor's part of it stays in shared memory, and the sum is in the registers of mma.sync.  The columns of the second factor are dealt to the instruction in an order (`column_of`) that
+ * c is wide.  Here a block takes ROWS x COLS of c; both factors of it are in shared memory, the sum in the
+ * registers of mma.sync.  The columns of the second factor are dealt to the instruction in an order (`column_of`) that
  * leaves each thread eight neighbours of a row: c and onto move in pieces of 16 bytes, and all that a block reads is
  * asked for before anything is waited for. */
 #include "backend/cuda/rank.h"
 #include "backend/cuda/vec.h"
 
-enum { WARPS = 8, THREADS = 32 * WARPS, STEP = 16, PAD = 2 };
+enum { ROWS = 64, COLS = 256, WARPS = 8, THREADS = 32 * WARPS, STEP = 16, PAD = 2 };
 enum { MOST = 64 }; /* with more to sum over the library is as fast, and shared memory would be short */
-/* A warp has 16 rows and 128 columns: GROUPS times 32, four tiles of 8 each. */
-enum { GROUPS = 4 };
-/* A tile: `wide` warps beside each other. */
-template <int DEPTH> struct tile {
-    static constexpr int wide = DEPTH <= 32 ? 4 : 2, rows = 16 * WARPS / wide, cols = 128 * wide, buffers = DEPTH <= 48 ? 2 : 1;
-};
+/* A warp has 16 rows and half the columns: GROUPS times 32, four tiles of 8 each. */
+enum { GROUPS = COLS / 2 / 32 };
 
 template <typename T> struct products;
 template <> struct products<__nv_bfloat16> {
@@ -103,10 +99,12 @@ static __device__ __forceinline__ int column_of(int j, int g) { return (g >> 1) 
 
 /* One of a thread's pieces of c; false: beyond its borders. */
 struct spot {
-    int64_t rows, cols, row, col; /* c; the thread's first row and column */
+    int64_t rows, cols, row0, col0;
     __device__ __forceinline__ bool at(int q, int h, int64_t *i) const {
-        *i = (row + 8 * h) * cols + col + 32 * q;
-        return row + 8 * h < rows && col + 32 * q < cols;
+        int     warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+        int64_t row = row0 + warp / 2 * 16 + lane / 4 + 8 * h, col = col0 + warp % 2 * (COLS / 2) + 32 * q + lane % 4 * 8;
+        *i = row * cols + col;
+        return row < rows && col < cols;
     }
 };
 
@@ -118,94 +116,82 @@ template <typename T> struct rank_args {
 };
 
 template <typename T, int DEPTH, bool READS, bool ONTO>
-static __global__ void __launch_bounds__(THREADS, 2) rank_product(rank_args<T> x, int64_t rows_each) {
-    using shape = tile<DEPTH>;
-    __shared__ T as[shape::buffers][shape::rows * (DEPTH + PAD)], bs[shape::cols * (DEPTH + PAD)];
+static __global__ void __launch_bounds__(THREADS, 2) rank_product(rank_args<T> x) {
+    __shared__ T as[ROWS * (DEPTH + PAD)], bs[COLS * (DEPTH + PAD)];
+    spot         s = { x.a.n, x.b.n, (int64_t)blockIdx.y * ROWS, (int64_t)blockIdx.x * COLS };
     int          warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
-    int          r = warp / shape::wide * 16 + g, left = warp % shape::wide * 128;
-    int64_t      col0 = (int64_t)blockIdx.x * shape::cols, begin = blockIdx.y * rows_each, end = min(begin + rows_each, x.a.n), i;
+    int          r = warp / 2 * 16 + g, half = warp % 2 * (COLS / 2);
     uint4        old[READS ? GROUPS : 1][2], more[ONTO ? GROUPS : 1][2];
+    int64_t      i;
 
-    stage<T, shape::rows, DEPTH> sa;
-    {
-        stage<T, shape::cols, DEPTH> sb;
-        sb.fetch(x.b, col0);
-        sa.fetch(x.a, begin);
-        sb.put(x.b, bs);
-    }
-    for (int64_t row0 = begin, turn = 0; row0 < end; row0 += shape::rows, turn++) {
-        T   *now = as[turn % shape::buffers];
-        spot s = { end, x.b.n, row0 + r, col0 + left + 8 * t };
+    stage<T, ROWS, DEPTH> sa;
+    stage<T, COLS, DEPTH> sb;
+    sa.fetch(x.a, s.row0);
+    sb.fetch(x.b, s.col0);
+#pragma unroll
+    for (int q = 0; q < GROUPS; q++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            bool there = s.at(q, h, &i);
+            if (READS && there) old[READS ? q : 0][h] = *reinterpret_cast<const uint4 *>(x.c + i);
+            if (ONTO && there) more[ONTO ? q : 0][h] = *reinterpret_cast<const uint4 *>(x.onto + i);
+        }
+    sa.put(x.a, as);
+    sb.put(x.b, bs);
+    __syncthreads();
+    float sum[GROUPS][4][4];
+#pragma unroll
+    for (int q = 0; q < GROUPS; q++)
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) sum[q][j][e] = 0;
+#pragma unroll
+    for (int l = 0; l < DEPTH; l += STEP) {
+        uint32_t fa[4], fb[2];
+#pragma unroll
+        for (int e = 0; e < 4; e++)
+            fa[e] = *reinterpret_cast<const uint32_t *>(as + (r + e % 2 * 8) * (DEPTH + PAD) + l + 2 * t + e / 2 * 8);
 #pragma unroll
         for (int q = 0; q < GROUPS; q++)
 #pragma unroll
-            for (int h = 0; h < 2; h++) {
-                bool there = s.at(q, h, &i);
-                if (READS && there) old[READS ? q : 0][h] = *reinterpret_cast<const uint4 *>(x.c + i);
-                if (ONTO && there) more[ONTO ? q : 0][h] = *reinterpret_cast<const uint4 *>(x.onto + i);
+            for (int j = 0; j < 4; j++) {
+                const T *at = bs + (half + 32 * q + column_of(j, g)) * (DEPTH + PAD) + l + 2 * t;
+                fb[0] = *reinterpret_cast<const uint32_t *>(at);
+                fb[1] = *reinterpret_cast<const uint32_t *>(at + 8);
+                products<T>::add(sum[q][j], fa, fb);
             }
-        sa.put(x.a, now);
-        __syncthreads();
-        if (row0 + shape::rows < end) sa.fetch(x.a, row0 + shape::rows);
-        float sum[GROUPS][4][4];
+    }
 #pragma unroll
-        for (int q = 0; q < GROUPS; q++)
+    for (int q = 0; q < GROUPS; q++)
+#pragma unroll
+        for (int h = 0; h < 2; h++) {
+            float y[8], z[8];
+            if (!s.at(q, h, &i)) continue;
 #pragma unroll
             for (int j = 0; j < 4; j++)
 #pragma unroll
-                for (int e = 0; e < 4; e++) sum[q][j][e] = 0;
+                for (int e = 0; e < 2; e++) y[2 * j + e] = x.alpha * sum[q][j][2 * h + e];
+            if (READS) {
+                mg_widen8(z, packed8<T>{ old[READS ? q : 0][h] });
 #pragma unroll
-        for (int l = 0; l < DEPTH; l += STEP) {
-            uint32_t fa[4], fb[2];
-#pragma unroll
-            for (int e = 0; e < 4; e++)
-                fa[e] = *reinterpret_cast<const uint32_t *>(now + (r + e % 2 * 8) * (DEPTH + PAD) + l + 2 * t + e / 2 * 8);
-#pragma unroll
-            for (int q = 0; q < GROUPS; q++)
-#pragma unroll
-                for (int j = 0; j < 4; j++) {
-                    const T *at = bs + (left + 32 * q + column_of(j, g)) * (DEPTH + PAD) + l + 2 * t;
-                    fb[0] = *reinterpret_cast<const uint32_t *>(at);
-                    fb[1] = *reinterpret_cast<const uint32_t *>(at + 8);
-                    products<T>::add(sum[q][j], fa, fb);
-                }
-        }
-        if (shape::buffers == 1) __syncthreads();
-#pragma unroll
-        for (int q = 0; q < GROUPS; q++)
-#pragma unroll
-            for (int h = 0; h < 2; h++) {
-                float y[8], z[8];
-                if (!s.at(q, h, &i)) continue;
-#pragma unroll
-                for (int j = 0; j < 4; j++)
-#pragma unroll
-                    for (int e = 0; e < 2; e++) y[2 * j + e] = x.alpha * sum[q][j][2 * h + e];
-                if (READS) {
-                    mg_widen8(z, packed8<T>{ old[READS ? q : 0][h] });
-#pragma unroll
-                    for (int j = 0; j < 8; j++) y[j] += x.beta * z[j];
-                }
-                if (ONTO) {
-                    mg_widen8(z, packed8<T>{ more[ONTO ? q : 0][h] });
-#pragma unroll
-                    for (int j = 0; j < 8; j++) y[j] += z[j];
-                }
-                mg_store8(x.c + i, y);
+                for (int j = 0; j < 8; j++) y[j] += x.beta * z[j];
             }
-    }
+            if (ONTO) {
+                mg_widen8(z, packed8<T>{ more[ONTO ? q : 0][h] });
+#pragma unroll
+                for (int j = 0; j < 8; j++) y[j] += z[j];
+            }
+            mg_store8(x.c + i, y);
+        }
 }
 
-/* As many strips, two for each multiprocessor, as have a tile or more. */
 template <typename T, int DEPTH> static void launch(const rank_args<T> &x) {
-    int64_t  tiles = mg_blocks(x.a.n, tile<DEPTH>::rows), strips = mg_blocks(x.b.n, tile<DEPTH>::cols);
-    int64_t  splits = 2 * mg_cuda_sms / strips < 1 ? 1 : 2 * mg_cuda_sms / strips, each = (tiles + splits - 1) / splits;
-    dim3     grid((unsigned)strips, mg_blocks(tiles, each));
-    int64_t  rows_each = each * tile<DEPTH>::rows;
-    if (x.beta == 0 && !x.onto) rank_product<T, DEPTH, false, false><<<grid, THREADS, 0, mg_cuda_stream>>>(x, rows_each);
-    else if (x.beta == 0) rank_product<T, DEPTH, false, true><<<grid, THREADS, 0, mg_cuda_stream>>>(x, rows_each);
-    else if (!x.onto) rank_product<T, DEPTH, true, false><<<grid, THREADS, 0, mg_cuda_stream>>>(x, rows_each);
-    else rank_product<T, DEPTH, true, true><<<grid, THREADS, 0, mg_cuda_stream>>>(x, rows_each);
+    dim3 grid(mg_blocks(x.b.n, COLS), mg_blocks(x.a.n, ROWS));
+    if (x.beta == 0 && !x.onto) rank_product<T, DEPTH, false, false><<<grid, THREADS, 0, mg_cuda_stream>>>(x);
+    else if (x.beta == 0) rank_product<T, DEPTH, false, true><<<grid, THREADS, 0, mg_cuda_stream>>>(x);
+    else if (!x.onto) rank_product<T, DEPTH, true, false><<<grid, THREADS, 0, mg_cuda_stream>>>(x);
+    else rank_product<T, DEPTH, true, true><<<grid, THREADS, 0, mg_cuda_stream>>>(x);
     MG_CUDA_LAUNCHED("rank_product");
 }
 
@@ -225,7 +211,8 @@ template <typename T> static void launch_depth(const mg_gemm_args &a) {
 bool mg_cuda_rank_product(mg_gemm_args a) {
     int64_t k = a.ta ? a.a.rows : a.a.cols;
     bool    same = a.a.format == a.c.format && a.b.format == a.c.format && a.c.format != mg_cuda_f32;
-    if (mg_cuda_cc < 80 || !same || k < 1 || k > MOST || a.c.cols % 8 || a.c.cols < 64 || !mg_on16(a.c.data) || !mg_on16(a.onto.data))
+    if (mg_cuda_cc < 80 || !same || k < 1 || k > MOST || a.c.cols % 8 || a.c.cols < COLS / 4 || a.c.rows > 65535 * (int64_t)ROWS ||
+        !mg_on16(a.c.data) || !mg_on16(a.onto.data))
         return false;
     if (!a.c.rows) return true;
     if (a.c.format == mg_cuda_bf16) launch_depth<__nv_bfloat16>(a);
