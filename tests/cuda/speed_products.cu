@@ -7,6 +7,8 @@
  * median of nine runs of four calls. */
 #include "stand_in.h"
 
+#include "backend/cuda/gemm.h"
+
 #include <cublasLt.h>
 #include <cuda_bf16.h>
 
@@ -115,10 +117,42 @@ static void of_adapter(int64_t tokens, int64_t width, int64_t rank) {
     for (const product &p : all) measure(p);
 }
 
+/* Ours (rank.cu): written; added to; added to, with a residual. */
+static void of_rank(int64_t tokens, int64_t width, int64_t rank) {
+    static const char *const names[] = { "c = u^TT b^T", "c += u^TT b^T", "c += .. + onto", "c = du^TT a", "c += du^TT a" };
+    for (int kind = 0; kind < 5; kind++) {
+        mg_gemm_args a = { { memory[2], tokens, width, mg_cuda_bf16, NULL }, { memory[0], rank, tokens, mg_cuda_bf16, NULL },
+                           { memory[1], kind < 3 ? width : rank, kind < 3 ? rank : width, mg_cuda_bf16, NULL }, true, kind < 3, 0.5f,
+                           kind == 0 || kind == 3 ? 0.0f : 1.0f, {} };
+        if (kind == 2) a.onto = mg_mat{ memory[3], tokens, width, mg_cuda_bf16, NULL };
+        std::vector<float> ms(RUNS);
+        cudaEvent_t        begin, end;
+        cudaEventCreate(&begin), cudaEventCreate(&end);
+        for (int r = -1; r < RUNS; r++) {
+            cudaEventRecord(begin, mg_cuda_stream);
+            for (int i = 0; i < 4 * CALLS; i++) {
+                mg_mat other = a.c;
+                other.data = (char *)a.c.data + (size_t)i * (size_t)(tokens * width) * 2 % ((size_t)1 << 29); /* past the cache */
+                mg_gemm_args now = a;
+                now.c = other;
+                mg_cuda_gemm(now);
+            }
+            cudaEventRecord(end, mg_cuda_stream);
+            cudaEventSynchronize(end);
+            if (r >= 0) cudaEventElapsedTime(&ms[(size_t)r], begin, end);
+        }
+        std::sort(ms.begin(), ms.end());
+        double us = ms[RUNS / 2] * 1000 / (4 * CALLS), passes = kind == 0 || kind == 3 ? 1 : kind == 2 ? 3 : 2;
+        printf("%-22s %6lld x %6lld, %6lld  %7.1f us, %5.0f GB/s\n", names[kind], (long long)tokens, (long long)width, (long long)rank, us,
+               passes * (double)(tokens * width) * 2e-3 / us);
+    }
+}
+
 int main(int argc, char **argv) {
     int64_t tokens = argc > 1 ? atoi(argv[1]) : 4096, most = tokens * 16384;
     open_device();
     cublasLtCreate(&lt);
+    if (!mg_cuda_gemm_open()) return 1;
     cudaMalloc(&work, WORK);
     for (void *&m : memory) {
         int64_t n = most > (int64_t)16384 * 16384 ? most : (int64_t)16384 * 16384;
@@ -129,6 +163,8 @@ int main(int argc, char **argv) {
                                          { 2048, 1024 }, { 1024, 1024 },  { 3072, 1024 },  { 1024, 3072 },  { 1024, 2048 }, { 9216, 2304 },
                                          { 2304, 9216 } };
     for (const int64_t *l : layers) of_layer(tokens, l[0], l[1]);
+    for (int64_t rank : { 16, 48 }) of_rank(tokens, 4096, rank);
+    for (int64_t rank : { 16, 32 }) of_rank(tokens, 11008, rank);
     for (int64_t rank : { 16, 32, 48 }) of_adapter(tokens, 4096, rank);
     of_adapter(tokens, 11008, 16);
     return 0;
