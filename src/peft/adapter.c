@@ -118,6 +118,11 @@ static bool in_layers(const char *list, int layer, const char **bad) {
     return hit;
 }
 
+bool mg_adapter_takes_layer(const mg_adapter_config *c, int layer) {
+    const char *bad = NULL;
+    return in_layers(c->layers, layer, &bad);
+}
+
 mg_status mg_adapter_each_linear(mg_adapter *a, mg_net *net, mg_linear_fn f, mg_error *err) {
     const char *bad = NULL;
     mg_status   st = check_targets(a->c.targets, net, err);

@@ -153,6 +153,8 @@ mg_tensor *mg_adapter_replace(mg_adapter *a, mg_tensor *weight, unsigned how, co
  * tensors.  MG_CONFIG: a target names no layer, or none is chosen. */
 typedef mg_status (*mg_linear_fn)(mg_adapter *a, mg_linear *l, mg_hook *h, mg_error *err);
 mg_status mg_adapter_each_linear(mg_adapter *a, mg_net *net, mg_linear_fn f, mg_error *err);
+/* Is block `layer` among c->layers?  For methods without linears; a list that is none counts as one that has it not. */
+bool mg_adapter_takes_layer(const mg_adapter_config *c, int layer);
 /* One entry of a list of targets ("q", "q_proj", "layers.0.self_attn.q_proj", "all-linear") against a layer. */
 bool mg_target_is(const char *target, size_t len, const mg_linear *l);
 bool mg_targets_have(const char *list, const mg_linear *l); /* any entry of a comma list */

@@ -1,4 +1,5 @@
-/* test_golden_prompts.c -- adapters with virtual tokens against PEFT: logits, loss, gradients, five AdamW steps, fp32, 1e-4.
+/* test_golden_prompts.c -- adapters with virtual tokens against PEFT, and bottleneck adapters against AdapterHub's formulas in
+ * torch: logits, loss, gradients, five AdamW steps, fp32, 1e-4.
  *
  * golden/NAME/peft_prompt and peft_prefix train what they save.  Of encoders the golden folders keep only what they made
  * (logits and loss of that); prompt_cases, written by tests/interop/prompt_cases.py, has encoders with their gradients. */
@@ -223,7 +224,7 @@ static void one(const char *model, const char *adapter, bool own, const char *ba
     open_rig(&r, model, folder, backend, trains);
     OK(mg_safetensors_open(&io, io_path, &err));
     read_samples(&r, io);
-    if (r.m->net.embed_hooks->kind->embed && strncmp(adapter, own ? "prefix" : "peft_prefix", own ? 6 : 11) != 0) add_first_labels(&r, io);
+    if (r.packed.virtual_rows && strncmp(adapter, own ? "prefix" : "peft_prefix", own ? 6 : 11) != 0) add_first_labels(&r, io);
     r.tape.keep = policy;
     r.tape.training = false;
     if (!own) {
@@ -250,7 +251,8 @@ static void as_peft(void **state) {
     static const struct { const char *name; bool own, trains; } cases[] = {
         { "peft_prompt", false, true },      { "peft_prefix", false, true },      { "peft_prefix_proj", false, false },
         { "peft_ptuning_mlp", false, false }, { "peft_ptuning_lstm", false, false }, { "p_tuning_mlp", true, true },
-        { "p_tuning_lstm", true, true },     { "prefix_projection", true, true },
+        { "p_tuning_lstm", true, true },     { "prefix_projection", true, true },  { "houlsby", true, true },
+        { "pfeiffer", true, true },          { "parallel", true, true },
     };
     for (size_t m = 0; m < 2; m++)
         for (size_t b = 0; b < 2; b++)
