@@ -35,6 +35,23 @@ train few hf --lora_r 4 --lora_target_modules q,v,down --lora_dropout 0.1
 "$peer" "$here/peft_peer.py" ours "$migaki" hf few "hf folder, q v down, r 4"
 "$peer" "$here/peft_peer.py" ours "$migaki" "$model" packed "packed GGUF, all-linear, r 16, rsLoRA"
 
+# every method that PEFT has, as we save it
+for method in dora pissa olora adalora loha lokr vera ia3; do
+    train "$method" hf --method "$method" --lora_r 4
+    "$peer" "$here/peft_peer.py" ours "$migaki" hf "$method" "$method"
+done
+prompt() { # NAME OPTIONS...
+    local name=$1
+    shift
+    train "$name" hf --num_virtual_tokens 7 "$@"
+    "$peer" "$here/peft_peer.py" ours "$migaki" hf "$name" "$name"
+}
+prompt prompt_tuning --method prompt_tuning
+prompt p_tuning_mlp --method p_tuning
+prompt p_tuning_lstm --method p_tuning --encoder_reparameterization_type lstm
+prompt prefix_tuning --method prefix_tuning
+prompt prefix_projection --method prefix_tuning --prefix_projection
+
 "$peer" "$here/peft_peer.py" theirs "$migaki" hf "$model" peft-all all-linear 8 false
 "$peer" "$here/peft_peer.py" theirs "$migaki" hf "$model" peft-few q_proj,v_proj,gate_proj 4 true
 

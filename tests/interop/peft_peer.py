@@ -40,7 +40,7 @@ def migaki(binary, *arguments, text):
 @torch.no_grad()
 def nll(model, ids):
     x = torch.tensor([ids])
-    logp = model(x).logits[0, :-1].float().log_softmax(-1)
+    logp = model(x).logits[0, -len(ids):-1].float().log_softmax(-1)  # behind virtual tokens
     return -logp.gather(1, x[0, 1:, None])[:, 0]
 
 
