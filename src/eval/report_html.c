@@ -124,7 +124,7 @@ static void tiles(const mg_report_page *p) {
     }
     if (p->f->people.wins + p->f->people.ties + p->f->people.losses) {
         snprintf(value, sizeof value, "%.0f%%", 100 * p->f->people.win_rate);
-        tile(p, value, p->f->people.low > 0.5 ? "up" : p->f->people.high < 0.5 ? "down" : "",
+        tile(p, value, p->f->people.wilson_low > 0.5 ? "up" : p->f->people.wilson_high < 0.5 ? "down" : "",
              p->r->before_name ? "win rate of B, people" : "win rate of after, people", p->r->before_name ? "B の勝率（人）" : "学習後の勝率（人）");
     }
     mg_buf_str(p->page.b, "</div>\n");

@@ -28,7 +28,7 @@ static void preference_row(const mg_report_page *p, const mg_rating_summary *s, 
         text(p, "tie", "引き分け");
         mg_buf_printf(b, " %zu, ", s->ties);
         text(p, p->r->before_name ? "A better" : "before better", p->r->before_name ? "A の勝ち" : "学習前の勝ち");
-        mg_buf_printf(b, " %zu · <b class=\"%s\">", s->losses, s->low > 0.5 ? "up" : s->high < 0.5 ? "down" : "");
+        mg_buf_printf(b, " %zu · <b class=\"%s\">", s->losses, s->wilson_low > 0.5 ? "up" : s->wilson_high < 0.5 ? "down" : "");
         text(p, "win rate", "勝率");
         mg_buf_printf(b, " %.1f%%</b> [%.1f, %.1f]", 100 * s->win_rate, 100 * s->low, 100 * s->high);
         if (isfinite(s->decided)) {
