@@ -61,12 +61,11 @@ static void recipes(const char *model, size_t tokens, const recipe *row, size_t 
 }
 
 static void as_transformers(void **state) {
-    static const recipe row[] = { { 1024, 512, 9.954128798050835 }, { 512, 512, 11.922682254942513 } };
-    mg_perplexity p[2];
+    static const recipe row[] = { { 512, 512, 11.922682254942513 } };
+    mg_perplexity p[1];
     (void)state;
-    recipes("smollm2.gguf", 3945, row, 2, p);
-    assert_int_equal(p[1].windows, 8);
-    assert_true(p[0].exact < p[1].exact); /* more context, less surprise */
+    recipes("smollm2.gguf", 3945, row, 1, p);
+    assert_int_equal(p[0].windows, 8);
 }
 
 /* A vocabulary of 262,144, a BOS of its own, windows of sliding attention inside the recipe's. */
