@@ -81,7 +81,7 @@ static bool one_batch(void *context, int64_t i, mg_batch *b, bool *evaluation) {
 }
 
 static mg_sample random_row(int32_t T, double labels, int64_t vocab, uint64_t row, const int32_t *from_file) {
-    mg_sample s = { calloc((size_t)T, 4), calloc((size_t)T, 4), T, 0, 0, false };
+    mg_sample s = { .ids = calloc((size_t)T, 4), .label = calloc((size_t)T, 4), .n = T };
     for (int32_t i = 0; i < T; i++) {
         s.ids[i] = from_file ? from_file[i] : 10 + (int32_t)(mg_rng_u32((mg_rng){ 1, row }, (uint64_t)i) % (uint64_t)(vocab - 20));
         bool trained = i > 0 && i >= (int32_t)(T * (1 - labels));
