@@ -72,6 +72,9 @@ mg_status mg_deliver_gguf_lora(const mg_delivery *d, mg_new_file *out, const mg_
     if (strcmp(a->c.method->name, "lora"))
         return mg_fail(err, MG_UNSUPPORTED, "llama.cpp loads LoRA adapters only, not %s; export the merged model with --to gguf",
                        a->c.method->peft_type);
+    if (*a->c.modules_to_save)
+        return mg_fail(err, MG_UNSUPPORTED, "a GGUF LoRA cannot hold modules that were trained as a whole (%s); export the merged model with --to gguf",
+                       a->c.modules_to_save);
     const char *arch = m->from_gguf ? m->c.arch : m->arch->gguf_archs[0];
     float       alpha = 0;
     if (!arch) return mg_fail(err, MG_UNSUPPORTED, "llama.cpp has no architecture for %s, so there is no GGUF file of it", m->c.arch);
