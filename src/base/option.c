@@ -349,7 +349,7 @@ static mg_status use_foreign(mg_options *o, const mg_option_foreign *f, const ch
     rule.rule_len = wanted.len;
     mg_status st = MG_OK;
     for (size_t i = 0; !st && i < g->n; i++)
-        if (apply_rule(&rule, g->item[i], word) != RULE_NOTHING)
+        if (*g->item[i] && apply_rule(&rule, g->item[i], word) != RULE_NOTHING) /* "": an element without the key */
             st = mg_fail(err, MG_UNSUPPORTED, "%s: '%s: %.80s' is not supported: %s", g->where, key, g->item[i],
                          gettext(f->why));
     mg_buf_free(&wanted);

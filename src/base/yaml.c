@@ -89,6 +89,32 @@ static mg_status add_item(reader *r, mg_yaml_entry *e) {
 
 static mg_status read_map(reader *r, const char *prefix, bool below_list, int depth);
 
+/* An empty text in front of, or behind, an entry's items. */
+static bool pad(mg_yaml_entry *e, bool front) {
+    char *empty = MG_GROW(e->item, e->cap, e->n + 1) ? mg_strdup("") : NULL;
+    if (!empty) return false;
+    if (front) memmove(e->item + 1, e->item, e->n * sizeof *e->item);
+    e->item[front ? 0 : e->n] = empty;
+    e->n++;
+    return true;
+}
+
+/* Element number `i` of a list of maps is read: what it lacks gets an empty text, so that text number i of each key is
+ * that of element i.  Keys whose values are lists themselves have no such order. */
+static bool fill_gaps(mg_yaml *y, const char *element, size_t i) {
+    size_t n = strlen(element);
+    for (size_t k = 0; k < y->n; k++) {
+        mg_yaml_entry *e = &y->entry[k];
+        if (strncmp(e->key, element, n) != 0 || e->key[n] != '.') continue;
+        while (i > 0 && e->n == 1 && !e->seen && e->n < i + 1)
+            for (size_t j = 0; j < i; j++)
+                if (!pad(e, true)) return false;
+        e->seen = true;
+        if (e->n == i && !pad(e, false)) return false;
+    }
+    return true;
+}
+
 /* A scalar, list or map that belongs to `key`; its first event is current. */
 static mg_status read_list(reader *r, const char *key, bool below_list, int depth) {
     char   element[MAX_KEY + 3];
@@ -100,6 +126,7 @@ static mg_status read_list(reader *r, const char *key, bool below_list, int dept
     if (e && !below_list) return mg_fail(r->err, MG_CONFIG, "%s:%zu: the key '%s' stands twice", r->name, line_of(r), key);
     size_t index = r->out->n;
     bool   scalars = false;
+    size_t maps = 0;
     if (!e) st = new_entry(r, key, &e);
     else
         index = (size_t)(e - r->out->entry);
@@ -110,9 +137,10 @@ static mg_status read_list(reader *r, const char *key, bool below_list, int dept
         if (r->event.type == YAML_SCALAR_EVENT) {
             scalars = true;
             st = add_item(r, e);
-        } else if (r->event.type == YAML_MAPPING_START_EVENT)
+        } else if (r->event.type == YAML_MAPPING_START_EVENT) {
             st = read_map(r, element, true, depth + 1);
-        else
+            if (!st && !fill_gaps(r->out, element, maps++)) st = mg_fail(r->err, MG_NOMEM, "%s: no memory", r->name);
+        } else
             st = mg_fail(r->err, MG_CONFIG, "%s:%zu: '%s' is a list of lists", r->name, line_of(r), key);
         if (st) return st;
     }

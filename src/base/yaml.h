@@ -2,7 +2,7 @@
  *
  * The part of YAML that configuration files use, read with libyaml's events:
  * nested maps become dotted keys (`lora_parameters.rank`), maps inside a list
- * become `datasets[].path` with one text for each element.  Types are not
+ * become `datasets[].path` with one text for each element, empty where it lacks the key.  Types are not
  * guessed here: the option table knows them, so `1e-4` is a number and
  * `norway: no` a string when the option is one.  Anchors, aliases, tags and
  * several documents are refused, and so are duplicate keys.
@@ -19,6 +19,7 @@ typedef struct mg_yaml_entry {
     size_t n, cap;
     bool   is_list; /* written as a list, so texts are not split any more */
     bool   is_map;  /* an empty map `{}`: n is 0 */
+    bool   seen;    /* while reading: an element before this one had it, or lacked it */
     size_t line;    /* from 1 */
 } mg_yaml_entry;
 

@@ -119,3 +119,102 @@ int64_t mg_epoch_labels(const mg_epoch *e, const mg_dataset *d, size_t step) {
         labels += d->sample[e->order[i]].n_labels;
     return labels;
 }
+
+/* ---- mixtures ---- */
+
+enum { SITE_SHARE = 0x0c0, SITE_MIX = 0x0bf };
+
+/* Samples of the share at places first .. first+n-1 of the endless row of its shuffled passes, into order[n]. */
+static bool draw_share(const mg_portion *s, uint32_t number, const mg_batch_options *o, uint64_t first, size_t n, uint32_t *order) {
+    size_t    kept = o->part > 0 && o->part < 1 ? (size_t)ceil(o->part * (double)s->n) : s->n;
+    uint32_t *subset = mg_calloc(2 * s->n + 1, sizeof *subset), *pass = subset ? subset + s->n : NULL;
+    uint64_t  at = UINT64_MAX;
+    if (!subset) return false;
+    for (size_t i = 0; i < s->n; i++) subset[i] = (uint32_t)i;
+    if (kept < s->n) mg_rng_shuffle((mg_rng){ o->seed, mg_rng_where(0, number, SITE_PART) }, subset, (uint32_t)s->n);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t round = (first + i) / kept;
+        if (round != at && o->shuffle) mg_rng_shuffle((mg_rng){ o->seed, mg_rng_where(round, number, SITE_SHARE) }, pass, (uint32_t)kept);
+        at = round;
+        size_t k = (size_t)((first + i) % kept);
+        order[i] = (uint32_t)s->first + subset[o->shuffle ? pass[k] : k];
+    }
+    free(subset);
+    return true;
+}
+
+/* Micro-batches of order[n], in bins; how many. */
+static size_t bin_share(const mg_dataset *d, uint32_t *order, size_t n, const mg_batch_options *o, uint32_t *start, uint32_t *work) {
+    if (o->packing) {
+        size_t bins = first_fit(d, order, n, (int64_t)o->batch_size * o->max_length, work);
+        by_bin(order, work, n, start, bins, work + n);
+        return bins;
+    }
+    size_t size = (size_t)o->batch_size, bins = (n + size - 1) / size;
+    for (size_t b = 0; b <= bins; b++) start[b] = (uint32_t)(b * size < n ? b * size : n);
+    return bins;
+}
+
+typedef struct mixed { uint32_t first, n; double place; } mixed;
+static int by_place(const void *a, const void *b) {
+    const mixed *x = a, *y = b;
+    return x->place < y->place ? -1 : x->place > y->place ? 1 : x->first < y->first ? -1 : x->first > y->first;
+}
+
+/* Micro-batches in their new order. */
+static void lay_out(mg_epoch *e, const uint32_t *drawn, mixed *m, size_t n, const mg_batch_options *o, uint64_t epoch, uint32_t *work) {
+    if (o->shuffle) {
+        mg_rng_shuffle((mg_rng){ o->seed, mg_rng_where(epoch, 0, SITE_MIX) }, work, (uint32_t)n);
+        for (size_t i = 0; i < n; i++) m[work[i]].place = (double)i;
+    }
+    qsort(m, n, sizeof *m, by_place);
+    for (size_t i = 0, at = 0; i < n; i++) {
+        memcpy(e->order + at, drawn + m[i].first, m[i].n * sizeof *drawn);
+        e->micro_start[i] = (uint32_t)at;
+        at += m[i].n;
+        e->micro_start[i + 1] = (uint32_t)at;
+    }
+}
+
+static size_t share_of(const mg_portion *s, double samples) {
+    double n = floor(s->part * samples + 0.5);
+    return n < 1 ? 1 : (size_t)n;
+}
+
+mg_status mg_plan_mixture(mg_epoch *out, const mg_dataset *d, const mg_portion *share, size_t n_shares, const mg_batch_options *o, uint64_t epoch,
+                          mg_error *err) {
+    mg_status st = check(d, o, err);
+    if (st) return st;
+    double samples = (double)d->n * (o->part > 0 && o->part < 1 ? o->part : 1);
+    size_t total = 0, at = 0, n_micro = 0;
+    for (size_t s = 0; s < n_shares; s++) total += share_of(&share[s], samples);
+    mg_epoch  e = { .n = total, .accumulation = o->gradient_accumulation_steps ? o->gradient_accumulation_steps : 1 };
+    uint32_t *drawn = mg_calloc(total + 1, sizeof *drawn), *work = mg_calloc(2 * total + 2, sizeof *work), *start = mg_calloc(total + 2, sizeof *start);
+    mixed    *m = mg_calloc(total + 1, sizeof *m);
+    e.order = mg_calloc(total + 1, sizeof *e.order);
+    e.micro_start = mg_calloc(total + 2, sizeof *e.micro_start);
+    bool ok = drawn && work && start && m && e.order && e.micro_start;
+    for (size_t s = 0; ok && s < n_shares; s++) {
+        size_t n = share_of(&share[s], samples);
+        ok = draw_share(&share[s], (uint32_t)s, o, epoch * n, n, drawn + at);
+        size_t bins = ok ? bin_share(d, drawn + at, n, o, start, work) : 0;
+        for (size_t b = 0; b < bins; b++) /* without shuffling every share is spread evenly */
+            m[n_micro++] = (mixed){ (uint32_t)at + start[b], start[b + 1] - start[b], ((double)b + 0.5) / (double)bins };
+        at += n;
+    }
+    if (ok) {
+        lay_out(&e, drawn, m, n_micro, o, epoch, work);
+        e.n_micro = n_micro;
+        e.n_steps = (n_micro + (size_t)e.accumulation - 1) / (size_t)e.accumulation;
+    } else
+        st = mg_fail(err, MG_NOMEM, "no memory to plan %zu samples", total);
+    free(drawn);
+    free(work);
+    free(start);
+    free(m);
+    if (st)
+        mg_epoch_free(&e);
+    else
+        *out = e;
+    return st;
+}

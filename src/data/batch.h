@@ -33,6 +33,17 @@ mg_status mg_plan_epoch(mg_epoch *out, const mg_dataset *d, const mg_batch_optio
                         mg_error *err);
 void      mg_epoch_free(mg_epoch *e);
 
+/* A part of the data set that is drawn from on its own: samples first .. first+n-1, with a share of each epoch. */
+typedef struct mg_portion {
+    size_t first, n;
+    double part; /* of an epoch's samples; all together 1 */
+} mg_portion;
+/* An epoch of several shares.  It has as many samples as the data set; what a share gives goes on in the next epoch where
+ * this one stopped, so over a long run each of its samples comes equally often.  Every micro-batch is of one share,
+ * because it has one loss; their order is drawn, too. */
+mg_status mg_plan_mixture(mg_epoch *out, const mg_dataset *d, const mg_portion *share, size_t n_shares, const mg_batch_options *o, uint64_t epoch,
+                          mg_error *err);
+
 /* The micro-batches of optimizer step `step` of the epoch: [*first, *first + *n). */
 void mg_epoch_step(const mg_epoch *e, size_t step, size_t *first, size_t *n);
 /* Trained positions of that step: what the loss is divided by. */

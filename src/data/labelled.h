@@ -2,7 +2,7 @@
  * with an answer that stands in a context.
  *
  * What is wanted of a record is its goal, a row in a file of its own (goals.def).  The goal knows the forms that such
- * records have (docs/DATA.md), reads a record to an item, whose targets are independent of any model, and makes samples of it:
+ * records have (docs/TASKS.md), reads a record to an item, whose targets are independent of any model, and makes samples of it:
  * one, or for an answer in a long context one a window. */
 #ifndef MG_DATA_LABELLED_H
 #define MG_DATA_LABELLED_H

@@ -290,10 +290,15 @@ mg_status mg_bundle_adapt(mg_bundle *b, const char *folder, const mg_backend *ba
     MG_ASSERT(b->model && !b->adapter);
     mg_adapter_config c;
     mg_status         st = mg_adapter_read_config(&c, folder, err);
+    if (!st) st = mg_heads_read(&b->heads, folder, &c, err);
+    if (!st) mg_heads_configure(&b->heads, b->model, &c);
     if (!st) st = mg_adapter_attach(&b->adapter, &c, &b->model->net, &b->params, err);
+    if (!st) st = mg_heads_attach(&b->heads, b->adapter, b->model, err);
     if (!st) st = mg_params_seal(&b->params, backend, err);
+    if (!st) mg_heads_init(&b->heads, b->adapter, false);
     if (!st) st = mg_adapter_load(b->adapter, folder, err);
     if (st) {
+        mg_heads_free(&b->heads);
         mg_adapter_detach(b->adapter, &b->model->net);
         mg_params_free(&b->params);
         b->adapter = NULL;
@@ -305,6 +310,7 @@ mg_status mg_bundle_adapt(mg_bundle *b, const char *folder, const mg_backend *ba
 void mg_bundle_close(mg_bundle *b) {
     if (b->adapter) mg_adapter_detach(b->adapter, &b->model->net);
     mg_params_free(&b->params);
+    mg_heads_free(&b->heads);
     mg_model_close(b->model);
     mg_tokenizer_free(b->tokenizer);
     mg_template_free(b->chat_template);

@@ -6,6 +6,7 @@
 #define MG_INFER_BUNDLE_H
 
 #include "data/dataset.h"
+#include "infer/heads.h"
 #include "model/model.h"
 #include "peft/adapter.h"
 
@@ -21,6 +22,7 @@ typedef struct mg_bundle {
     size_t      n_stop;
     mg_adapter *adapter; /* NULL: none */
     mg_params   params;  /* the adapter's numbers */
+    mg_heads    heads;   /* of tasks, on the adapter; n 0: none */
     mg_chat     chat;    /* borrows from the above */
 } mg_bundle;
 

@@ -20,7 +20,9 @@ static mg_tensor *add_part(mg_adapter *a, unsigned how, int64_t rows, int64_t co
     if (!x) return NULL;
     mg_part *p = &a->part[a->n_parts++];
     *p = (mg_part){ .x = x, .how = how };
-    snprintf(p->file, sizeof p->file, "%s%s", how & MG_PART_BARE ? "" : PREFIX, name);
+    size_t      from = strlen(a->c.inner_from);
+    bool        inner = !(how & (MG_PART_BARE | MG_PART_HEAD)) && !strncmp(name, a->c.inner_from, from);
+    snprintf(p->file, sizeof p->file, "%s%s%s", how & MG_PART_BARE ? "" : PREFIX, inner ? a->c.inner_to : "", inner ? name + from : name);
     if (!(how & MG_PART_FIXED)) a->parameters += rows * cols;
     return x;
 }

@@ -35,6 +35,9 @@ typedef struct mg_adapter_config {
     char             modules_to_save[512]; /* "lm_head,embed_tokens": trained as a whole */
     char             base[512];     /* base_model_name_or_path */
     const struct mg_tokenizer *tokenizer; /* borrowed, for first values made of a text; NULL: none */
+    /* Of a task other than text: PEFT's task_type, the head's module, and how the model's names begin below such a head
+     * ("model." is "transformer." there); all "" for text. */
+    char             task_type[24], head[24], inner_from[24], inner_to[24];
     bool             frozen;        /* attached to be used, not to be trained: no training state */
     _Alignas(max_align_t) char own[MG_METHOD_OWN]; /* the struct that the method's own options fill */
 } mg_adapter_config;
@@ -46,6 +49,7 @@ enum {
     MG_PART_UNSAVED = 4,  /* in no file: init and after_load make it */
     MG_PART_BARE = 8,     /* its name stands in the file without PEFT's prefix */
     MG_PART_VECTOR = 16,  /* one dimension in the file */
+    MG_PART_HEAD = 32,    /* of a task's head, not of the method */
 };
 typedef struct mg_part {
     mg_tensor       *x;

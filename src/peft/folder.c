@@ -45,11 +45,34 @@ static const mg_method *method_of(yyjson_val *json) {
     return type ? mg_method_find(type) : NULL;
 }
 
+/* Heads are no modules of the model below them: PEFT lists them among modules_to_save. */
+static void leave_heads_out(char *list) {
+    static const char *const heads[] = { "score", "classifier", "qa_outputs", NULL };
+    char *to = list;
+    for (const char *p = list; *p; p += strspn(p, ", ")) {
+        size_t len = strcspn(p, ", ");
+        char   name[64];
+        snprintf(name, sizeof name, "%.*s", (int)len, p);
+        if (!listed(heads, name)) {
+            if (to > list) *to++ = ',';
+            memmove(to, p, len);
+            to += len;
+        }
+        p += len;
+    }
+    *to = 0;
+}
+
 static mg_status read_common(mg_adapter_config *c, yyjson_val *json, const char *path, mg_error *err) {
     mg_status st = mg_config_names(c->targets, sizeof c->targets, yyjson_obj_get(json, "target_modules"), "target_modules", path, err);
     if (!st)
         st = mg_config_names(c->modules_to_save, sizeof c->modules_to_save, yyjson_obj_get(json, "modules_to_save"), "modules_to_save", path,
                              err);
+    const char *task = yyjson_get_str(yyjson_obj_get(json, "task_type"));
+    if (!st && task && (!strcmp(task, "SEQ_CLS") || !strcmp(task, "TOKEN_CLS") || !strcmp(task, "QUESTION_ANS"))) {
+        snprintf(c->task_type, sizeof c->task_type, "%s", task);
+        leave_heads_out(c->modules_to_save);
+    }
     yyjson_val *layers = yyjson_obj_get(json, "layers_to_transform");
     if (!st && yyjson_is_int(layers))
         snprintf(c->layers, sizeof c->layers, "%lld", (long long)yyjson_get_sint(layers));
@@ -146,12 +169,15 @@ static void write_names(const char *list, const char *key, mg_buf *out) {
 static mg_status save_config(const mg_adapter *a, const char *folder, mg_error *err) {
     mg_buf b = { 0 };
     char  *path = NULL;
-    mg_buf_printf(&b, "{\n  \"peft_type\": \"%s\",\n  \"task_type\": \"CAUSAL_LM\",\n  \"base_model_name_or_path\": ", a->c.method->peft_type);
+    mg_buf_printf(&b, "{\n  \"peft_type\": \"%s\",\n  \"task_type\": \"%s\",\n  \"base_model_name_or_path\": ", a->c.method->peft_type,
+                  *a->c.task_type ? a->c.task_type : "CAUSAL_LM");
     mg_json_quote(&b, a->c.base, strlen(a->c.base));
     mg_buf_str(&b, ",\n");
     a->c.method->write_config(a, &b);
     if (a->n_linear) mg_adapter_write_modules(a, "target_modules", NULL, &b);
-    if (*a->c.modules_to_save) write_names(a->c.modules_to_save, "modules_to_save", &b);
+    char modules[600];
+    snprintf(modules, sizeof modules, "%s%s%s", a->c.modules_to_save, *a->c.modules_to_save && *a->c.head ? "," : "", a->c.head);
+    if (*modules) write_names(modules, "modules_to_save", &b);
     mg_buf_str(&b, "  \"inference_mode\": true\n}\n");
     mg_status st = b.failed ? mg_fail(err, MG_NOMEM, "%s: no memory", folder) : in_folder(&path, folder, "adapter_config.json", err);
     if (!st) st = mg_replace_file(path, b.data, b.len, err);

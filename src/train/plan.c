@@ -27,7 +27,9 @@ static void run_dry(mg_tape *t, void *context) {
     for (int64_t i = 0; !t->error && d->batches(d->context, i, &b, &evaluation); i++) {
         double  loss = 0;
         int64_t right;
-        if (evaluation)
+        if (evaluation && b.head)
+            mg_step_head(t, d->m, &b, NULL, &loss, &err);
+        else if (evaluation)
             mg_step_evaluate(t, d->m, &b, NULL, &loss, &right, &err);
         else
             mg_step_train(t, d->m, &b, 1, &loss, &err);

@@ -6,6 +6,7 @@
  * one and the same step.  What goes wrong on the way is said once and named: a
  * loss that is not finite never reaches the weights, a full disk does not end
  * the run, Ctrl-C saves first. */
+#include "base/file.h"
 #include "base/machine.h"
 #include "base/thread.h"
 #include "train/sft_parts.h"
@@ -23,29 +24,33 @@ static double now(void) {
 }
 
 static bool stopped(const mg_trainer *r) { return r->listener->stop && *r->listener->stop; }
+bool        mg_trainer_stopped(const mg_trainer *r) { return stopped(r); }
 
 /* ---- evaluation ---- */
 
-/* All of it or, when the user stops it, nothing: then it is caught up with on resume. */
+/* All of it or, when the user stops it, nothing: then it is caught up with on resume.  Over several tasks loss and score
+ * are means by their parts of an epoch. */
 static mg_status evaluate(mg_trainer *r, mg_error *err) {
-    double    nll = 0;
-    int64_t   right = 0, labels = 0;
+    double    sum = 0, scores = 0, parts = 0;
     mg_status st = MG_OK;
-    int       n;
-    for (int64_t i = 0; !st && !stopped(r) && (n = mg_trainer_eval_batch(r, i)); i++) {
-        double  part = 0;
-        int64_t hits = 0;
-        st = mg_pack(&r->packed, r->list, n, err);
-        if (!st) st = mg_step_evaluate(&r->tape, r->bundle.model, &r->packed.batch, r->top, &part, &hits, err);
-        nll += part;
-        right += hits;
-        labels += r->packed.batch.n_labels;
+    mg_scores of_tasks;
+    r->scores.n = 0;
+    for (size_t i = 0; !st && i < r->n_shares; i++) {
+        double loss, accuracy, part = r->share[i].plan.part;
+        if (!r->share[i].eval_n) continue;
+        st = mg_trainer_evaluate_share(r, i, &loss, &accuracy, err);
+        if (st || stopped(r) || isnan(loss)) continue;
+        sum += part * loss;
+        scores += part * accuracy;
+        parts += part;
     }
-    if (st || stopped(r) || !labels) return st;
-    r->eval_loss = nll / (double)labels;
-    r->eval_accuracy = (double)right / (double)labels;
+    if (st || stopped(r) || !(parts > 0)) return st;
+    r->eval_loss = sum / parts;
+    r->eval_accuracy = scores / parts;
+    of_tasks = r->scores;
     r->scores.n = 0;
     mg_trainer_watch_losses(r);
+    for (size_t i = 0; i < of_tasks.n; i++) mg_trainer_add_score(r, of_tasks.name[i], of_tasks.metric[i].value);
     if (r->exam.asked.n) st = mg_trainer_examine(r, err);
     if (st || stopped(r)) return st;
     mg_error ignored;
@@ -85,6 +90,20 @@ static void count_step(const mg_trainer *r, const mg_epoch *e, size_t begin, siz
     }
 }
 
+/* What a label of micro-batch i weighs: see sft_mixture.c. */
+static float weight_of(const mg_trainer *r, const mg_epoch *e, size_t begin, size_t end, size_t i) {
+    uint16_t task = r->train.sample[e->order[e->micro_start[i]]].task;
+    int64_t  samples = 0, labels = 0, all = (int64_t)(e->micro_start[end] - e->micro_start[begin]);
+    for (uint32_t k = e->micro_start[begin]; k < e->micro_start[end]; k++) {
+        const mg_sample *x = &r->train.sample[e->order[k]];
+        if (x->task != task) continue;
+        samples++;
+        labels += x->n_labels;
+    }
+    if (samples == all) return 1.0f / (float)labels;
+    return labels ? (float)((double)samples / (double)all / (double)labels) : 0;
+}
+
 /* MG_STOPPED, and no step made: the user wants to stop. */
 static mg_status one_step(mg_trainer *r, mg_sft_step *s, mg_error *err) {
     size_t          begin, end;
@@ -101,11 +120,11 @@ static mg_status one_step(mg_trainer *r, mg_sft_step *s, mg_error *err) {
             mg_params_zero_grad(&r->params);
             return MG_STOPPED;
         }
-        st = mg_pack(&r->packed, r->list, n, err);
+        st = mg_pack_for(&r->packed, r->list, n, n ? mg_trainer_head(r, r->list[0]) : NULL, err);
         /* dropout: a stream of its own for every micro-batch of the run */
         r->tape.step = (uint64_t)(r->info.step * r->o->gradient_accumulation_steps) + (i - begin);
         if (!st && r->packed.batch.n_labels)
-            st = mg_step_train(&r->tape, r->bundle.model, &r->packed.batch, 1.0f / (float)s->labels, &loss, err);
+            st = mg_step_train(&r->tape, r->bundle.model, &r->packed.batch, weight_of(r, e, begin, end, i), &loss, err);
         s->loss += loss;
     }
     if (st) return st;
@@ -365,6 +384,19 @@ static mg_status open_run(mg_trainer *r, const char *config_yaml, int argc, char
     return st ? st : mg_trainer_write_text(r, err); /* it may have been killed before that */
 }
 
+/* Each task of a mixture as a folder that PEFT loads: tasks/NAME. */
+static mg_status save_tasks(const mg_trainer *r, mg_error *err) {
+    char      path[1200];
+    mg_status st = MG_OK;
+    snprintf(path, sizeof path, "%s/tasks", mg_run_folder(r->run));
+    if (r->heads.n && !r->heads.alone) st = mg_make_folder(path, err);
+    for (size_t i = 0; !st && !r->heads.alone && i < r->heads.n; i++) {
+        snprintf(path, sizeof path, "%s/tasks/%s", mg_run_folder(r->run), r->heads.head[i].name);
+        st = mg_heads_save_task(&r->heads, i, r->adapter, r->bundle.model, path, err);
+    }
+    return st;
+}
+
 mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int argc, char *const *argv, const mg_sft_listener *listener,
                        mg_sft_result *result, mg_error *err) {
     mg_trainer    r = { .o = o, .listener = listener };
@@ -387,6 +419,7 @@ mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int arg
     if (!st) mg_optim_swap_average(r.optimizer); /* the result is the average, where there is one */
     if (!st && !out.paused) st = take_best(&r, err);
     if (!st) st = mg_adapter_save(r.adapter, mg_run_folder(r.run), err);
+    if (!st) st = save_tasks(&r, err);
     out.steps = r.info.step;
     out.tokens = r.info.tokens;
     out.best_step = r.info.has_best ? r.info.best_step : -1;

@@ -34,6 +34,9 @@ typedef struct mg_sft_options {
 
     /* data */
     mg_list dataset, eval_dataset; /* files or folders */
+    mg_list dataset_task, dataset_weight, dataset_label; /* of data set i; fewer or "": not said */
+    double  sampling_temperature;
+    int64_t doc_stride; /* tokens */
     double  val_size;              /* < 1: fraction of the training data, else samples; 0: none */
     int64_t max_length;            /* tokens */
     int64_t max_samples;           /* 0: all */

@@ -4,6 +4,7 @@
 
 #include "data/batch.h"
 #include "infer/generate.h"
+#include "infer/predict.h"
 #include "optim/optimizer.h"
 #include "train/checkpoint.h"
 #include "train/sft.h"
@@ -35,6 +36,14 @@ typedef struct mg_scores { /* of the newest evaluation; sft_watch.c */
     size_t    n;
 } mg_scores;
 
+typedef struct mg_run_share { /* a data set of a mixture, or all texts; sft_mixture.c */
+    char            name[16];
+    const mg_goal  *goal; /* NULL: generation */
+    mg_portion        plan; /* which samples of the training data, and how much of an epoch */
+    size_t          eval_first, eval_n;
+    mg_labelled_set valid; /* what its validation samples were made of */
+} mg_run_share;
+
 typedef struct mg_trainer {
     const mg_sft_options  *o;
     const mg_sft_listener *listener;
@@ -45,6 +54,11 @@ typedef struct mg_trainer {
     mg_adapter_config adapter_config; /* what is attached */
     mg_adapter       *adapter;
     mg_dataset        train, eval;
+    mg_run_share     *share; /* [n_shares]; samples know theirs (mg_sample.task) */
+    size_t            n_shares;
+    mg_heads          heads;
+    float            *logit; /* of a head, in evaluations */
+    size_t            cap_logits;
 
     /* the schedule of the whole run: every micro-batch of every epoch, made before step 0 */
     mg_epoch *epoch;
@@ -92,6 +106,16 @@ int mg_trainer_eval_batch(mg_trainer *r, int64_t i);
 /* The epoch of a step and the micro-batches [*begin, *end) that make it up. */
 const mg_epoch *mg_trainer_locate(const mg_trainer *r, int64_t step, size_t *begin, size_t *end, double *epoch);
 
+/* sft_mixture.c */
+mg_status      mg_trainer_read_data(mg_trainer *r, mg_error *err);
+const mg_head *mg_trainer_head(const mg_trainer *r, const mg_sample *s); /* that reads this sample; NULL: a text */
+void           mg_trainer_shares_free(mg_trainer *r);
+/* Loss and main score of a share's validation data, its scores added; half of it when the user stops. */
+mg_status mg_trainer_evaluate_share(mg_trainer *r, size_t i, double *loss, double *accuracy, mg_error *err);
+
+/* sft.c */
+bool mg_trainer_stopped(const mg_trainer *r); /* the user wants to stop */
+
 /* sft_samples.c */
 mg_status mg_trainer_samples_open(mg_trainer *r, mg_error *err);  /* nothing without sample_prompts and predict_with_generate */
 void      mg_trainer_samples_close(mg_trainer *r);
@@ -103,6 +127,7 @@ mg_status mg_trainer_examine(mg_trainer *r, mg_error *err); /* answer the valida
 
 /* sft_watch.c */
 mg_status mg_trainer_scores_open(mg_trainer *r, mg_error *err); /* which score decides */
+void      mg_trainer_add_score(mg_trainer *r, const char *name, double value);
 bool      mg_trainer_wants_answers(const mg_trainer *r);        /* of the validation questions */
 void      mg_trainer_watch_losses(mg_trainer *r);               /* the newest losses into the scores; warns */
 void      mg_trainer_watch_samples(mg_trainer *r, const char *const *answer, size_t n); /* logs and warns of repetition */

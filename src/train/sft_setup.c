@@ -2,7 +2,6 @@
 #include "base/file.h"
 #include "base/machine.h"
 #include "base/thread.h"
-#include "data/records.h"
 #include "train/sft_parts.h"
 
 #include <libintl.h>
@@ -13,84 +12,6 @@
 
 /* Scratch of the kernels (some megabytes a thread) and what the GEMM library compiles and keeps; measured. */
 enum { LIBRARY_BYTES = 16 << 20, SCRATCH_BYTES = 4 << 20 };
-
-static const mg_on_trouble on_truncation[] = {
-    [MG_TRUNCATION_REFUSE] = MG_TROUBLE_REFUSE, [MG_TRUNCATION_DROP] = MG_TROUBLE_DROP, [MG_TRUNCATION_CUT] = MG_TROUBLE_KEEP
-};
-static const mg_on_trouble on_strict[] = { [MG_STRICT_REFUSE] = MG_TROUBLE_REFUSE, [MG_STRICT_DROP] = MG_TROUBLE_DROP };
-
-/* ---- data ---- */
-
-/* A folder stands for the file in it that is called train.* or valid.*; others stand for themselves. */
-static char *file_of(const char *path, const char *const *stems) {
-    char *found = NULL;
-    if (!mg_is_folder(path)) return mg_strdup(path);
-    for (; *stems && !found; stems++) found = mg_records_find(path, *stems);
-    return found;
-}
-
-/* Samples of `more` go behind those of `all`; the counts are added. */
-static mg_status append(mg_dataset *all, mg_dataset *more, const char *path, mg_error *err) {
-    if (!all->form) {
-        *all = *more;
-        *more = (mg_dataset){ 0 };
-        return MG_OK;
-    }
-    if (!MG_GROW(all->sample, all->cap, all->n + more->n)) return mg_fail(err, MG_NOMEM, "%s: no memory for %zu samples", path, more->n);
-    memcpy(all->sample + all->n, more->sample, more->n * sizeof *more->sample);
-    all->n += more->n;
-    more->n = 0; /* the samples have moved */
-    all->read += more->read;
-    all->bad_lines += more->bad_lines;
-    all->truncated += more->truncated;
-    all->dropped += more->dropped;
-    all->empty_masks += more->empty_masks;
-    all->tokens += more->tokens;
-    all->labelled += more->labelled;
-    mg_buf_add(&all->notes, more->notes.data, more->notes.len);
-    return MG_OK;
-}
-
-static mg_status read_files(mg_trainer *r, const mg_list *files, const char *const *stems, mg_dataset *out, mg_error *err) {
-    const mg_sft_options *o = r->o;
-    mg_data_options d = { .max_length = (int32_t)o->max_length, .assistant_only_loss = o->assistant_only_loss,
-                          .completion_only_loss = o->completion_only_loss, .append_eos = o->append_eos,
-                          .on_truncation = on_truncation[o->truncation], .on_empty_mask = on_strict[o->empty_mask],
-                          .on_bad_line = on_strict[o->bad_lines], .max_samples = o->max_samples };
-    mg_status st = MG_OK;
-    for (size_t i = 0; !st && i < files->n; i++) {
-        mg_dataset one = { 0 };
-        char      *path = file_of(files->item[i], stems);
-        if (!path)
-            st = mg_fail(err, MG_NOTFOUND, "%s: has no %s.jsonl, .json, .csv or .tsv", files->item[i], stems[0]);
-        else
-            st = mg_dataset_load(&one, path, &d, &r->bundle.chat, err);
-        if (!st) st = append(out, &one, files->item[i], err);
-        mg_dataset_free(&one);
-        free(path);
-    }
-    if (!st && files->n && !out->n)
-        st = mg_fail(err, MG_DATA, "%s: no sample is left to train on (%lld read, %lld dropped)", files->item[0], (long long)out->read,
-                     (long long)out->dropped);
-    return st;
-}
-
-static const char *const train_stems[] = { "train", NULL }, *const valid_stems[] = { "valid", "validation", "eval", "test", NULL };
-
-/* Validation data: given, split off, or beside the training file in its folder. */
-static mg_status read_data(mg_trainer *r, mg_error *err) {
-    const mg_sft_options *o = r->o;
-    mg_status             st = read_files(r, &o->dataset, train_stems, &r->train, err);
-    if (st) return st;
-    if (o->eval_dataset.n) return read_files(r, &o->eval_dataset, valid_stems, &r->eval, err);
-    if (o->val_size > 0) return mg_dataset_split(&r->train, o->val_size, (uint64_t)o->seed, &r->eval, err);
-    char *beside = mg_is_folder(o->dataset.item[0]) ? file_of(o->dataset.item[0], valid_stems) : NULL;
-    if (!beside) return MG_OK;
-    mg_list one = { .item = &beside, .n = 1 };
-    st = read_files(r, &one, valid_stems, &r->eval, err);
-    free(beside);
-    return st;
-}
 
 /* ---- schedule ---- */
 
@@ -116,7 +37,12 @@ static mg_status add_epoch(mg_trainer *r, const mg_batch_options *b, double part
         return mg_fail(err, MG_NOMEM, "no memory for the order of %zu samples", r->train.n);
     mg_epoch *e = &r->epoch[r->n_epochs];
     *e = (mg_epoch){ 0 };
-    mg_status st = mg_plan_epoch(e, &r->train, b, (uint64_t)r->n_epochs, err);
+    mg_portion *share = mg_calloc(r->n_shares, sizeof *share);
+    if (!share) return mg_fail(err, MG_NOMEM, "no memory for the order of %zu samples", r->train.n);
+    for (size_t i = 0; i < r->n_shares; i++) share[i] = r->share[i].plan;
+    mg_status st = r->n_shares > 1 ? mg_plan_mixture(e, &r->train, share, r->n_shares, b, (uint64_t)r->n_epochs, err)
+                                   : mg_plan_epoch(e, &r->train, b, (uint64_t)r->n_epochs, err);
+    free(share);
     if (st) return st;
     r->epoch_first[r->n_epochs] = r->total_steps;
     r->total_steps += (int64_t)ceil(part * (double)e->n_steps);
@@ -166,9 +92,18 @@ int mg_trainer_micro(mg_trainer *r, const mg_epoch *e, size_t i) {
 }
 
 int mg_trainer_eval_batch(mg_trainer *r, int64_t i) {
-    int64_t size = r->o->per_device_train_batch_size, first = i * size;
-    int     n = 0;
-    for (int64_t k = first; k < first + size && k < (int64_t)r->eval.n; k++) r->list[n++] = &r->eval.sample[k];
+    size_t size = (size_t)r->o->per_device_train_batch_size, at = (size_t)i;
+    int    n = 0;
+    for (size_t s = 0; s < r->n_shares; s++) { /* a batch is of one share */
+        const mg_run_share *x = &r->share[s];
+        size_t              batches = (x->eval_n + size - 1) / size;
+        if (at >= batches) {
+            at -= batches;
+            continue;
+        }
+        for (size_t k = at * size; k < (at + 1) * size && k < x->eval_n; k++) r->list[n++] = &r->eval.sample[x->eval_first + k];
+        break;
+    }
     return n;
 }
 
@@ -230,7 +165,7 @@ static mg_status open_model(mg_trainer *r, mg_error *err) {
     mo.quant_skip = skip;
     st = join(&o->llm_int8_skip_modules, skip, sizeof skip, "llm_int8_skip_modules", err);
     if (!st) st = mg_bundle_open(&r->bundle, o->model_name_or_path, &mo, o->chat_template, err);
-    if (!st) st = mg_model_require_text(r->bundle.model, err);
+    if (!st && r->bundle.model->c.labels) st = mg_model_require_text(r->bundle.model, err); /* its head is not one of ours */
     if (!st && r->bundle.model->positions < mo.positions)
         st = mg_fail(err, MG_CONFIG, "max_length is %lld, but this model has learned %lld positions; set max_length to %lld or less",
                      (long long)o->max_length, (long long)r->bundle.model->positions,
@@ -242,7 +177,10 @@ static mg_status attach_adapter(mg_trainer *r, mg_error *err) {
     mg_adapter_config *c = &r->adapter_config;
     snprintf(c->base, sizeof c->base, "%s", r->bundle.path);
     c->tokenizer = r->bundle.tokenizer;
+    c->task_type[0] = 0; /* what an adapter that is gone on with was for */
+    mg_heads_configure(&r->heads, r->bundle.model, c);
     mg_status st = mg_adapter_attach(&r->adapter, c, &r->bundle.model->net, &r->params, err);
+    if (!st) st = mg_heads_attach(&r->heads, r->adapter, r->bundle.model, err);
     if (st) return st;
     r->adapter->total_steps = &r->total_steps;
     r->packed.virtual_rows = mg_net_virtual(&r->bundle.model->net, false);
@@ -252,7 +190,7 @@ static mg_status attach_adapter(mg_trainer *r, mg_error *err) {
 static mg_status check_ids(const mg_trainer *r, const mg_dataset *d, mg_error *err) {
     for (size_t i = 0; i < d->n; i++)
         for (int32_t k = 0; k < d->sample[i].n; k++) {
-            int32_t id = d->sample[i].ids[k], label = d->sample[i].label[k];
+            int32_t id = d->sample[i].ids[k], label = d->sample[i].goal ? 0 : d->sample[i].label[k];
             if (id < 0 || id >= r->bundle.model->c.vocab || label >= r->bundle.model->c.vocab)
                 return mg_fail(err, MG_DATA, "line %lld: the token %d is outside the model's vocabulary of %lld", (long long)d->sample[i].line,
                                id, (long long)r->bundle.model->c.vocab);
@@ -290,7 +228,7 @@ mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
     if (!st) st = choose_backend(r, err);
     if (!st) st = choose_adapter(r, err);
     if (!st) st = open_model(r, err);
-    if (!st) st = read_data(r, err);
+    if (!st) st = mg_trainer_read_data(r, err);
     if (!st) st = check_ids(r, &r->train, err);
     if (!st) st = check_ids(r, &r->eval, err);
     if (!st) st = attach_adapter(r, err);
@@ -347,6 +285,7 @@ static int shrink(candidates *c, int n) {
         c->cut[i] = *c->r->list[i];
         if (c->cut[i].n > c->cut_to) {
             c->cut[i].n = (int32_t)c->cut_to;
+            if (c->cut[i].goal) continue; /* its labels may lie behind the end: another sample takes its place */
             c->cut[i].n_labels = 0;
             for (int32_t k = 1; k < c->cut[i].n; k++) c->cut[i].n_labels += c->cut[i].label[k] != MG_IGNORE;
         }
@@ -370,7 +309,7 @@ static bool next_candidate(void *context, int64_t i, mg_batch *b, bool *evaluati
     *evaluation = n == 0;
     if (!n) n = mg_trainer_eval_batch(r, i);
     if (n) n = shrink(c, n);
-    if (!n || mg_pack(&r->packed, r->list, n, &err)) return false;
+    if (!n || mg_pack_for(&r->packed, r->list, n, mg_trainer_head(r, r->list[0]), &err)) return false;
     *b = r->packed.batch;
     return true;
 }
@@ -460,6 +399,7 @@ mg_status mg_trainer_allocate(mg_trainer *r, mg_error *err) {
         st = mg_adapter_load(r->adapter, r->o->adapter, err);
     else if (!st)
         st = mg_adapter_init(r->adapter, (uint64_t)r->o->seed, err);
+    if (!st) mg_heads_init(&r->heads, r->adapter, !r->o->adapter);
     if (!st) st = mg_model_place(r->bundle.model, r->backend, err);
     if (!st) st = mg_arena_open(&r->mem, r->backend->device, r->plan.arena, false, err);
     if (!st) st = mg_tape_open(&r->tape, r->backend, &r->mem, r->plan.nodes, err);
@@ -492,6 +432,8 @@ void mg_trainer_close(mg_trainer *r) {
     mg_trainer_samples_close(r);
     free(r->list);
     free(r->top);
+    free(r->logit);
+    mg_trainer_shares_free(r);
     mg_packed_free(&r->packed);
     mg_tape_close(&r->tape);
     mg_arena_close(&r->mem);

@@ -55,7 +55,11 @@ static void digest(char out[65], const mg_dataset *d) {
         b.len = 0;
         mg_buf_add(&b, out, 64);
         mg_buf_add(&b, s->ids, (size_t)s->n * sizeof *s->ids);
-        mg_buf_add(&b, s->label, (size_t)s->n * sizeof *s->label);
+        mg_buf_add(&b, s->label, (size_t)(s->goal ? s->n_labels : s->n) * sizeof *s->label);
+        if (s->goal) { /* tasks, rows, numbers */
+            mg_buf_printf(&b, "%d %.9g %d", s->task, (double)s->value, s->second);
+            mg_buf_add(&b, s->row, (size_t)s->n_labels * sizeof *s->row);
+        }
         mg_sha256_hex(out, b.data, b.len);
     }
     mg_buf_free(&b);
@@ -131,6 +135,11 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     number_field(b, "per_device_train_batch_size", (double)o->per_device_train_batch_size);
     number_field(b, "gradient_accumulation_steps", (double)o->gradient_accumulation_steps);
     number_field(b, "packing", o->packing);
+    for (size_t i = 0; r->n_shares > 1 && i < r->n_shares; i++) {
+        char key[40];
+        snprintf(key, sizeof key, "part of %s", r->share[i].name);
+        number_field(b, key, r->share[i].plan.part);
+    }
     number_field(b, "shuffle", o->shuffle);
     number_field(b, "train_fraction", o->train_fraction);
     for (size_t i = 0; i < o->stages.n; i++) {
@@ -247,6 +256,10 @@ static mg_status write_checkpoint(mg_trainer *r, mg_error *err) {
     const char *name;
     for (size_t i = 0; !st && (name = mg_adapter_file(r->adapter, i)); i++)
         st = mg_checkpoint_add_file(w, name, write_adapter, &(adapter_file){ r, name }, err);
+    mg_buf heads = { 0 };
+    if (!st && r->heads.n) st = mg_heads_text(&r->heads, &heads, err);
+    if (!st && r->heads.n) st = mg_checkpoint_add_bytes(w, "heads.json", heads.data, heads.len, err);
+    mg_buf_free(&heads);
     if (!st) st = mg_checkpoint_add_file(w, "optimizer.safetensors", write_optimizer, r, err);
     if (!st) st = mg_checkpoint_add_bytes(w, "scheduler.json", schedule.data, schedule.len, err);
     if (!st) st = mg_checkpoint_add_bytes(w, "rng_state.json", random.data, random.len, err);
@@ -311,6 +324,10 @@ mg_status mg_trainer_write_text(mg_trainer *r, mg_error *err) {
         st = mg_run_write(r->run, "chat_template.jinja", r->bundle.template_text, strlen(r->bundle.template_text), err);
     mg_buf_free(&json);
     malloc_trim(0);
+    mg_buf heads = { 0 };
+    if (!st && r->heads.n) st = mg_heads_text(&r->heads, &heads, err);
+    if (!st && r->heads.n) st = mg_run_write(r->run, "heads.json", heads.data, heads.len, err);
+    mg_buf_free(&heads);
     return st;
 }
 

@@ -32,6 +32,8 @@ static void add(mg_scores *s, const char *name, double value) {
     s->n++;
 }
 
+void mg_trainer_add_score(mg_trainer *r, const char *name, double value) { add(&r->scores, name, value); }
+
 /* The value that the run logged under `name` at the newest step before `before`; *step receives it.  NaN: none. */
 static double logged_before(const mg_trainer *r, const char *name, int64_t before, int64_t *step) {
     size_t              n;
@@ -164,10 +166,12 @@ mg_status mg_trainer_scores_open(mg_trainer *r, mg_error *err) {
             found = true;
             lower = measured[i].lower;
         }
+    const char *end = strrchr(bare, '_');
+    found = found || (end && mg_head_score_is(end + 1, &lower)); /* of a task: eval_jnli_f1 */
     r->best_generated = !found && j && j->knows(bare, &lower);
     if (!found && !r->best_generated)
-        return mg_fail(err, MG_CONFIG, "metric_for_best_model: '%.80s' is not known; there are eval_loss, eval_accuracy, eval_perplexity, eval_gap, and "
-                       "of generated answers %s", name, j ? j->names : "");
+        return mg_fail(err, MG_CONFIG, "metric_for_best_model: '%.80s' is not known; there are eval_loss, eval_accuracy, eval_perplexity, eval_gap, "
+                       "eval_TASK_SCORE of a data set, and of generated answers %s", name, j ? j->names : "");
     for (size_t i = 0; j && i < o->generation_metrics.n; i++)
         if (!j->knows(o->generation_metrics.item[i], NULL))
             return mg_fail(err, MG_CONFIG, "generation_metrics: '%.80s' is not known; there are %s", o->generation_metrics.item[i], j->names);
