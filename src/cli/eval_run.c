@@ -377,26 +377,48 @@ static mg_status score_metric(mg_eval_result *r, const mg_eval_settings *s, cons
     return st;
 }
 
+/* No function of sums over answers, so its intervals are the jackknife's. */
+static mg_status add_distinct(mg_eval_result *r, const mg_eval_settings *s, const char *splitter, int order, double (*d)[MG_DISTINCT_ORDERS],
+                              double (*without)[MG_DISTINCT_ORDERS], mg_error *err) {
+    size_t        n = r->task->n;
+    mg_eval_score x = { .has_interval = n > 1 };
+    double       *first = without[0] + order, *second = without[n] + order, p = NAN;
+    char          name[32], sign[80];
+    x.after = mg_jackknife(d[0][order], first, n, MG_DISTINCT_ORDERS, NULL);
+    if (s->before) {
+        x.before = mg_jackknife(d[1][order], second, n, MG_DISTINCT_ORDERS, NULL);
+        for (size_t i = 0; i < n; i++) second[i * MG_DISTINCT_ORDERS] = first[i * MG_DISTINCT_ORDERS] - second[i * MG_DISTINCT_ORDERS];
+        x.difference.d = mg_jackknife(x.after.score - x.before.score, second, n, MG_DISTINCT_ORDERS, &p);
+        x.difference.p_bootstrap = x.difference.p_shuffle = p;
+    }
+    snprintf(name, sizeof name, "distinct-%d", order + 1);
+    snprintf(sign, sizeof sign, "%s|jackknife", splitter);
+    x.name = mg_strdup(name);
+    x.signature = mg_strdup(sign);
+    if (!x.name || !x.signature || !MG_GROW(r->score, r->cap, r->n + 1)) {
+        free(x.name);
+        free(x.signature);
+        return no_memory(err);
+    }
+    r->score[r->n++] = x;
+    return MG_OK;
+}
+
 static mg_status score_distinct(mg_eval_result *r, const mg_eval_settings *s, mg_error *err) {
     const mg_splitter *splitter = splitter_for(r, s, "13a");
-    double             d[SIDES][MG_DISTINCT_ORDERS] = { 0 };
-    mg_status          st = MG_OK;
+    double             d[SIDES][MG_DISTINCT_ORDERS] = { { 0 } };
+    size_t             n = r->task->n;
+    double(*without)[MG_DISTINCT_ORDERS] = mg_calloc(SIDES * n, sizeof *without);
+    mg_status st = without ? MG_OK : no_memory(err);
     for (int k = 0; !st && k < sides(s); k++)
-        st = mg_distinct(splitter, (const char *const *)r->side[k].answer, r->task->n, d[k], err);
-    for (int n = 0; !st && n < MG_DISTINCT_ORDERS; n++) {
-        mg_eval_score x = { .after.score = 100 * d[0][n], .before.score = 100 * d[1][n] };
-        char          name[32];
-        snprintf(name, sizeof name, "distinct-%d", n + 1);
-        x.difference.d.score = x.after.score - x.before.score;
-        x.name = mg_strdup(name);
-        x.signature = mg_strdup(splitter->name);
-        if (!x.name || !x.signature || !MG_GROW(r->score, r->cap, r->n + 1)) {
-            free(x.name);
-            free(x.signature);
-            return no_memory(err);
+        st = mg_distinct_without(splitter, (const char *const *)r->side[k].answer, n, d[k], without + (size_t)k * n, err);
+    for (int k = 0; !st && k < SIDES; k++)
+        for (int o = 0; o < MG_DISTINCT_ORDERS; o++) {
+            d[k][o] *= 100;
+            for (size_t i = 0; i < n; i++) without[(size_t)k * n + i][o] *= 100;
         }
-        r->score[r->n++] = x;
-    }
+    for (int o = 0; !st && o < MG_DISTINCT_ORDERS; o++) st = add_distinct(r, s, splitter->name, o, d, without, err);
+    free(without);
     return st;
 }
 

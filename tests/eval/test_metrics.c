@@ -9,6 +9,7 @@
 #include "eval/metrics/bleu.h"
 #include "eval/metrics/classify.h"
 #include "eval/metrics/diversity.h"
+#include "eval/metrics/resample.h"
 #include "eval/metrics/metric.h"
 
 enum { MOST = 2000 };
@@ -445,6 +446,19 @@ static void diversity(void **state) {
     assert_near(d[0], 3. / 7, 1e-12, "a b c of 7");
     assert_near(d[1], 3. / 5, 1e-12, "ab ba bc of 5");
     assert_near(d[2], 3. / 3, 1e-12, "aba bab abc of 3");
+    double without[2][MG_DISTINCT_ORDERS], p;
+    assert_ok(mg_distinct_without(mg_splitter_find("none"), text, 2, d, without, &err), err);
+    assert_near(d[0], 3. / 7, 1e-12, "the same with its parts");
+    assert_near(without[0][0], 1, 1e-12, "a b c of 3");
+    assert_near(without[1][0], 2. / 4, 1e-12, "a b of 4");
+    assert_near(without[1][1], 2. / 3, 1e-12, "ab ba of 3");
+    /* a mean: the jackknife is the usual standard error, here sqrt(2.5 / 5) */
+    double mean_without[5];
+    for (int i = 0; i < 5; i++) mean_without[i] = (15 - (i + 1)) / 4.;
+    mg_interval j = mg_jackknife(3, mean_without, 5, 1, &p);
+    assert_near(j.high - j.score, 1.96 * sqrt(0.5), 1e-12, "the interval of a mean");
+    assert_near(p, erfc(3 / sqrt(0.5) / sqrt(2)), 1e-12, "the test of a mean");
+    assert_true(isnan(mg_jackknife(3, mean_without, 1, 1, &p).low) && isnan(p));
     assert_true(mg_repeated_phrase("いえ。はい。はい。はい。", strlen("いえ。はい。はい。はい。"), 3, &at));
     assert_int_equal(at.at, strlen("いえ")); /* "。はい" comes three times, too, and begins first */
     assert_int_equal(at.len, strlen("。はい"));

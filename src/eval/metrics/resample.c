@@ -115,3 +115,12 @@ mg_status mg_paired_test(const mg_resample *before, const double *after, uint64_
     *out = got;
     return MG_OK;
 }
+
+mg_interval mg_jackknife(double score, const double *without, size_t n, size_t stride, double *p) {
+    double mean = 0, squares = 0;
+    for (size_t i = 0; i < n; i++) mean += without[i * stride] / (double)n;
+    for (size_t i = 0; i < n; i++) squares += (without[i * stride] - mean) * (without[i * stride] - mean);
+    double deviation = n > 1 ? sqrt(squares * (double)(n - 1) / (double)n) : NAN;
+    if (p) *p = deviation > 0 ? erfc(fabs(score) / deviation / sqrt(2)) : score == 0 ? 1 : n > 1 ? 0 : NAN;
+    return (mg_interval){ .score = score, .low = score - 1.96 * deviation, .high = score + 1.96 * deviation, .mean = mean };
+}

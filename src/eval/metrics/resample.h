@@ -36,4 +36,9 @@ mg_status mg_bootstrap(const mg_resample *s, uint64_t seed, int resamples, mg_in
 mg_status mg_paired_test(const mg_resample *before, const double *after, uint64_t seed, int resamples, int shuffles,
                          mg_difference *out, mg_error *err);
 
+/* The jackknife (Quenouille 1949; Tukey 1958) for what is no function of sums: the score of all n segments, and what it is
+ * without each, without[i * stride].  The interval is 1.96 standard errors to both sides, *p the two-sided normal test of no
+ * difference from 0.  NaN with fewer than two segments. */
+mg_interval mg_jackknife(double score, const double *without, size_t n, size_t stride, double *p);
+
 #endif
