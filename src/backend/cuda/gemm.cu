@@ -111,9 +111,12 @@ static void prepare(product *p) {
 }
 
 /* The table never empties; a step's products are far fewer than it has room for. */
+/* A run whose batches differ in length meets new shapes without end: where the few places of a key are taken, the first gives way. */
 static product *look_up(const product_key *k) {
-    size_t i = hash(k) % SLOTS;
-    for (size_t tries = 0; tries < SLOTS; tries++, i = (i + 1) % SLOTS) {
+    enum { PLACES = 16 };
+    size_t   i = hash(k) % SLOTS;
+    product *first = &table[i];
+    for (size_t tries = 0; tries < PLACES; tries++, i = (i + 1) % SLOTS) {
         if (table[i].used && memcmp(&table[i].key, k, sizeof *k) != 0) continue;
         if (!table[i].used) {
             table[i].key = *k;
@@ -121,7 +124,14 @@ static product *look_up(const product_key *k) {
         }
         return &table[i];
     }
-    return NULL;
+    cublasLtMatmulDescDestroy(first->op);
+    cublasLtMatrixLayoutDestroy(first->a);
+    cublasLtMatrixLayoutDestroy(first->b);
+    cublasLtMatrixLayoutDestroy(first->c);
+    memset(first, 0, sizeof *first);
+    first->key = *k;
+    prepare(first);
+    return first;
 }
 
 void mg_cuda_product(mg_mat c, mg_mat a, bool ta, mg_mat b, bool tb, float alpha, float beta, mg_mat bias, mg_mat onto) {
@@ -135,7 +145,7 @@ void mg_cuda_product(mg_mat c, mg_mat a, bool ta, mg_mat b, bool tb, float alpha
     k.type = (int)type_of(a.format), k.type_c = (int)type_of(c.format);
     k.align_a = alignment(b.data), k.align_b = alignment(a.data), k.align_c = alignment((void *)((uintptr_t)c.data | (uintptr_t)onto.data));
     product *p = look_up(&k);
-    if (!p || !p->works || a.format != b.format) {
+    if (!p->works || a.format != b.format) {
         mg_cuda_check(cudaErrorNotSupported, "gemm: cuBLASLt has no product for these types and shapes");
         return;
     }
