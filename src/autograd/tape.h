@@ -45,6 +45,8 @@ typedef struct mg_tensor {
     struct mg_tensor *in_place_of; /* shares this tensor's memory */
     const struct mg_tensor *packed_of; /* a weight that was packed on loading: what the file has; NULL: nothing else */
     struct mg_tensor *instead; /* a weight: what an adapter puts in its place; NULL: nothing */
+    bool             idle;     /* a weight that nothing reads as long as that stands there: no device needs it */
+    bool             plus_one; /* a gain that Hugging Face's files hold less one (Gemma's norms) */
     const struct mg_tensor *behind; /* parameters: lies right behind this one, which has as many columns; values and gradients both */
 } mg_tensor;
 

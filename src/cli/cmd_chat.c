@@ -239,7 +239,7 @@ static mg_status ask(chat *c, mg_error *err) {
 
 static void use_base(chat *c, const char *argument) {
     (void)argument;
-    if (!c->b.adapter) {
+    if (!mg_bundle_is_tuned(&c->b)) {
         say(c, gettext("(there is no adapter: this is the base model)"));
         return;
     }
@@ -249,7 +249,7 @@ static void use_base(chat *c, const char *argument) {
 
 static void use_tuned(chat *c, const char *argument) {
     (void)argument;
-    if (!c->b.adapter) {
+    if (!mg_bundle_is_tuned(&c->b)) {
         say(c, gettext("(there is no adapter: this is the base model)"));
         return;
     }

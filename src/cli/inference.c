@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/thread.h"
+#include "base/yaml.h"
 #include "nn/virtual.h"
 #include "train/runs.h"
 
@@ -26,6 +27,11 @@ static bool holds(const char *folder, const char *name) {
     return there;
 }
 
+/* The folder of a run whose result is a model: full fine-tuning. */
+static bool is_whole_run(const char *folder) {
+    return holds(folder, "config.json") && holds(folder, "config.yaml") && !holds(folder, "adapter_config.json");
+}
+
 /* A folder with an adapter, by path or by the name of a run.  MG_NOTFOUND: neither. */
 static mg_status find_adapter(char **out, const char *name, mg_error *err) {
     char *folder = NULL;
@@ -35,7 +41,7 @@ static mg_status find_adapter(char **out, const char *name, mg_error *err) {
         mg_status st = mg_runs_resolve(&folder, mg_runs_root(), name, err);
         if (st) return st;
     }
-    if (!holds(folder, "adapter_config.json")) {
+    if (!holds(folder, "adapter_config.json") && !is_whole_run(folder)) {
         mg_status st = mg_fail(err, MG_NOTFOUND,
                                "%s: holds no adapter_config.json; give the folder of a run or adapter", folder);
         free(folder);
@@ -45,9 +51,25 @@ static mg_status find_adapter(char **out, const char *name, mg_error *err) {
     return MG_OK;
 }
 
+/* The model that a run of full fine-tuning began with: config.yaml says. */
+static mg_status base_of_run(char **out, const char *run, mg_error *err) {
+    mg_yaml   y = { 0 };
+    char     *path = mg_path_join(run, "config.yaml");
+    mg_status st = path ? mg_yaml_open(&y, path, err) : mg_fail(err, MG_NOMEM, "%s: no memory", run);
+    const char *base = NULL;
+    for (size_t i = 0; !st && i < y.n; i++)
+        if (!strcmp(y.entry[i].key, "model_name_or_path") && y.entry[i].n) base = y.entry[i].item[0];
+    if (!st && !base) st = mg_fail(err, MG_CONFIG, "%s: config.yaml does not say which model it began with; give it with -m", run);
+    if (!st && !(*out = mg_strdup(base))) st = mg_fail(err, MG_NOMEM, "%s: no memory", run);
+    mg_yaml_free(&y);
+    free(path);
+    return st;
+}
+
 /* The model that an adapter was trained on. */
 static mg_status base_of(char **out, const char *adapter, mg_error *err) {
     mg_adapter_config c;
+    if (is_whole_run(adapter)) return base_of_run(out, adapter, err);
     mg_status         st = mg_adapter_read_config(&c, adapter, err);
     if (st) return st;
     if (!*c.base)
@@ -61,11 +83,23 @@ static mg_status base_of(char **out, const char *adapter, mg_error *err) {
 static mg_status find_model(mg_inference_paths *p, const char *name, mg_error *err) {
     mg_error none;
     bool     folder = mg_is_folder(name);
-    if (folder ? holds(name, "adapter_config.json") && !holds(name, "config.json") : !strcmp(name, "last"))
+    if (folder ? (holds(name, "adapter_config.json") && !holds(name, "config.json")) || is_whole_run(name) : !strcmp(name, "last"))
         return find_adapter(&p->adapter, name, err);
     mg_status st = mg_bundle_find(&p->model, name, err);
     if (st == MG_NOTFOUND && !find_adapter(&p->adapter, name, &none)) st = MG_OK;
     return st;
+}
+
+/* A whole model needs no base: where that is gone it answers by itself. */
+static void stand_alone(mg_inference_paths *p) {
+    char    *base = NULL;
+    mg_error none;
+    if (p->adapter && is_whole_run(p->adapter) && mg_bundle_find(&base, p->model, &none)) {
+        free(p->model);
+        p->model = p->adapter;
+        p->adapter = NULL;
+    }
+    free(base);
 }
 
 mg_status mg_inference_find(mg_inference_paths *out, const mg_inference_options *o, mg_error *err) {
@@ -79,6 +113,7 @@ mg_status mg_inference_find(mg_inference_paths *out, const mg_inference_options 
                      o->model);
     if (!st && o->adapter) st = find_adapter(&p.adapter, o->adapter, err);
     if (!st && !p.model) st = base_of(&p.model, p.adapter, err);
+    if (!st && o->model) stand_alone(&p);
     if (!st && o->chat_template)
         p.chat_template = mg_strdup(o->chat_template);
     else if (!st && p.adapter && holds(p.adapter, "chat_template.jinja"))
@@ -112,8 +147,9 @@ mg_status mg_inference_load(mg_bundle *b, const mg_inference_paths *p, const mg_
     /* On the CPU answers are computed in float32 unless the user asks: few rows gain nothing from bfloat16. */
     if (!st && !o->dtype && (*backend)->device->host) *backend = &mg_backend_cpu;
     mg_threads_start((int)o->threads);
-    if (!st && p->adapter) st = mg_adapter_read_config(&c, p->adapter, err);
-    if (!st && p->adapter) m.positions += mg_adapter_virtual(&c);
+    bool adapter = p->adapter && holds(p->adapter, "adapter_config.json"); /* else a whole model */
+    if (!st && adapter) st = mg_adapter_read_config(&c, p->adapter, err);
+    if (!st && adapter) m.positions += mg_adapter_virtual(&c);
     if (!st) st = mg_bundle_load(b, &m, err);
     if (!st && p->adapter) st = mg_bundle_adapt(b, p->adapter, *backend, err);
     if (!st) st = mg_model_place(b->model, *backend, err);

@@ -286,8 +286,56 @@ mg_status mg_bundle_load(mg_bundle *b, const mg_model_options *o, mg_error *err)
     return mg_model_open(&b->model, b->path, o ? o : &defaults, err);
 }
 
+typedef struct { mg_tensor **w; size_t n, cap; bool failed; } weights;
+
+static bool list_weight(mg_tensor *w, void *context) {
+    weights *l = context;
+    if (!MG_GROW(l->w, l->cap, l->n + 1)) return !(l->failed = true);
+    l->w[l->n++] = w;
+    return true;
+}
+
+/* The base's weights, and those of a model trained from it, which must be the same ones. */
+static mg_status stand_in(mg_model *base, mg_model *whole, const char *folder, mg_error *err) {
+    weights to = { 0 }, from = { 0 };
+    mg_model_each_weight(base, list_weight, &to);
+    mg_model_each_weight(whole, list_weight, &from);
+    mg_status st = to.failed || from.failed ? no_memory(folder, err) : MG_OK;
+    bool      same = to.n == from.n;
+    for (size_t i = 0; !st && same && i < to.n; i++)
+        same = !strcmp(to.w[i]->name, from.w[i]->name) && to.w[i]->rows == from.w[i]->rows && to.w[i]->cols == from.w[i]->cols;
+    if (!st && !same)
+        st = mg_fail(err, MG_MISMATCH, "%s: is no model that was trained from this base: their weights differ in number or shape; name its own base "
+                     "with -m", folder);
+    for (size_t i = 0; !st && i < to.n; i++) to.w[i]->instead = from.w[i];
+    free(to.w);
+    free(from.w);
+    return st;
+}
+
+static mg_status adapt_whole(mg_bundle *b, const char *folder, const mg_backend *backend, mg_error *err) {
+    const mg_model_options o = { .positions = 2 };
+    mg_model  *whole = NULL;
+    mg_status  st = mg_model_open(&whole, folder, &o, err);
+    if (!st) st = mg_model_place(whole, backend, err);
+    if (!st) st = stand_in(b->model, whole, folder, err);
+    if (st)
+        mg_model_close(whole);
+    else
+        b->whole = whole;
+    return st;
+}
+
+static bool holds(const char *folder, const char *name) {
+    char *path = mg_path_join(folder, name);
+    bool  there = path && mg_is_file(path);
+    free(path);
+    return there;
+}
+
 mg_status mg_bundle_adapt(mg_bundle *b, const char *folder, const mg_backend *backend, mg_error *err) {
-    MG_ASSERT(b->model && !b->adapter);
+    MG_ASSERT(b->model && !mg_bundle_is_tuned(b));
+    if (!holds(folder, "adapter_config.json") && holds(folder, "config.json")) return adapt_whole(b, folder, backend, err);
     mg_adapter_config c;
     mg_status         st = mg_adapter_read_config(&c, folder, err);
     if (!st) st = mg_heads_read(&b->heads, folder, &c, err);
@@ -307,11 +355,14 @@ mg_status mg_bundle_adapt(mg_bundle *b, const char *folder, const mg_backend *ba
     return st;
 }
 
+bool mg_bundle_is_tuned(const mg_bundle *b) { return b->adapter || b->whole; }
+
 void mg_bundle_close(mg_bundle *b) {
     if (b->adapter) mg_adapter_detach(b->adapter, &b->model->net);
     mg_params_free(&b->params);
     mg_heads_free(&b->heads);
     mg_model_close(b->model);
+    mg_model_close(b->whole);
     mg_tokenizer_free(b->tokenizer);
     mg_template_free(b->chat_template);
     free(b->template_text);

@@ -23,6 +23,7 @@ typedef struct mg_bundle {
     mg_adapter *adapter; /* NULL: none */
     mg_params   params;  /* the adapter's numbers */
     mg_heads    heads;   /* of tasks, on the adapter; n 0: none */
+    mg_model   *whole;   /* whose weights stand in place of those of `model`: a run that trained them all; NULL: none */
     mg_chat     chat;    /* borrows from the above */
 } mg_bundle;
 
@@ -42,9 +43,11 @@ mg_status mg_bundle_open_text(mg_bundle *out, const char *name, const char *chat
 mg_status mg_bundle_load(mg_bundle *b, const mg_model_options *o, mg_error *err);
 void      mg_bundle_close(mg_bundle *b); /* zeroed is fine */
 
-/* Hook a saved adapter in, for inference.  At most one; from then on the bundle must not move. */
+/* Hook a saved adapter in, for inference; or a model of the same shape (a run of full fine-tuning), whose weights then
+ * answer where an adapter would.  At most one; from then on the bundle must not move. */
 mg_status mg_bundle_adapt(mg_bundle *b, const char *folder, const mg_backend *backend, mg_error *err);
 
+bool mg_bundle_is_tuned(const mg_bundle *b); /* there is a base model to go back to */
 bool mg_bundle_stops(const mg_bundle *b, int32_t id);
 
 #endif

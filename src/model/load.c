@@ -115,9 +115,11 @@ static mg_status load_vector(loader *ld, const char *name, const char *own_name,
     f.data = copy;
     f.format = &mg_format_f32;
     *out = new_tensor(ld, own_name, &f);
+    if (!*out) return no_memory(ld, name);
+    (*out)->plus_one = flags & MG_WEIGHT_PLUS_ONE;
     ld->m->weight_bytes += (size_t)n * sizeof *copy;
     ld->m->parameters += n;
-    return *out ? MG_OK : no_memory(ld, name);
+    return MG_OK;
 }
 
 /* Rows are whole blocks, so they are put back without decoding. */
@@ -407,6 +409,13 @@ static void each_weight_of_net(mg_net *net, mg_weight_fn f, void *context) {
     mg_model_each_weight((mg_model *)((char *)net - offsetof(mg_model, net)), f, context);
 }
 
+/* Only what the file maps: copies of our own stay. */
+static void done_with(mg_net *net, const mg_tensor *w) {
+    const mg_source *s = &((mg_model *)((char *)net - offsetof(mg_model, net)))->store->source;
+    for (size_t i = 0; i < s->n; i++)
+        if (s->all[i].data == w->data) forget_pages(s->all[i].data, s->all[i].bytes);
+}
+
 static mg_status load_layers(loader *ld) {
     mg_model *m = ld->m;
     m->layer = mg_calloc((size_t)m->c.layers, sizeof *m->layer);
@@ -419,6 +428,7 @@ static mg_status load_layers(loader *ld) {
     m->net.head = &m->head;
     m->net.embed = m->embed;
     m->net.each_weight = each_weight_of_net;
+    m->net.done_with = done_with;
     m->net.attend_hooks = mg_calloc((size_t)m->c.layers, sizeof *m->net.attend_hooks);
     m->net.residual_hooks = mg_calloc((size_t)m->c.layers * MG_SITES, sizeof *m->net.residual_hooks);
     if (!m->layer || !m->net.attend_hooks || !m->net.residual_hooks) return no_memory(ld, "layers");

@@ -71,7 +71,7 @@ static const void *place_side(placer *p, const mg_tensor *w) {
 
 static bool place_weight(mg_tensor *w, void *context) {
     placer *p = context;
-    if (w->grad) return true; /* trains: its values are the parameter set's */
+    if (w->grad || w->idle) return true; /* trains: its values are the parameter set's */
     const mg_format *f = format_there(p, w);
     size_t           bytes;
     bool             ok = mg_format_bytes(f, w->rows * w->cols, &bytes);
@@ -108,10 +108,20 @@ static void place_all(placer *p, mg_rope_table rope[ROPES]) {
     }
 }
 
+static bool add_idle(mg_tensor *w, void *context) {
+    size_t bytes = 0;
+    if (w->idle && mg_format_bytes(w->format, w->rows * w->cols, &bytes)) *(size_t *)context += bytes;
+    return true;
+}
+
 size_t mg_model_placed_bytes(const mg_model *m, const mg_backend *b) {
     placer        p = { .m = m, .b = b };
     mg_rope_table rope[ROPES];
-    if (b->device->host || !m->device->host) return m->weight_bytes;
+    size_t        idle = 0;
+    if (b->device->host || !m->device->host) {
+        mg_model_each_weight((mg_model *)m, add_idle, &idle);
+        return m->weight_bytes > idle ? m->weight_bytes - idle : 0;
+    }
     place_all(&p, rope);
     return p.used;
 }

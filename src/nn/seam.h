@@ -83,6 +83,7 @@ struct mg_net {
     mg_linear  *head;  /* to the vocabulary or the classes; not in `linear`, w NULL: none */
     mg_tensor  *embed; /* table of tokens */
     void (*each_weight)(mg_net *net, bool (*f)(mg_tensor *w, void *context), void *context); /* every weight of the model, by its Hugging Face name */
+    void (*done_with)(mg_net *net, const mg_tensor *w); /* nothing reads this weight any more: its pages of a file may go */
     mg_hook    *embed_hooks;
     mg_hook   **attend_hooks;   /* [layers] */
     mg_hook   **residual_hooks; /* [layers * MG_SITES] */

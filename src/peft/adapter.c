@@ -101,8 +101,7 @@ static mg_status check_targets(const char *list, const mg_net *net, mg_error *er
     return MG_OK;
 }
 
-/* Is block `layer` in "0,1,5-8"?  *bad points at what is no list of blocks. */
-static bool in_layers(const char *list, int layer, const char **bad) {
+bool mg_layers_have(const char *list, int layer, const char **bad) {
     bool hit = !*list;
     for (const char *p = list; *p; p += strspn(p, ", ")) {
         char *end;
@@ -122,7 +121,7 @@ static bool in_layers(const char *list, int layer, const char **bad) {
 
 bool mg_adapter_takes_layer(const mg_adapter_config *c, int layer) {
     const char *bad = NULL;
-    return in_layers(c->layers, layer, &bad);
+    return mg_layers_have(c->layers, layer, &bad);
 }
 
 mg_status mg_adapter_each_linear(mg_adapter *a, mg_net *net, mg_linear_fn f, mg_error *err) {
@@ -130,7 +129,7 @@ mg_status mg_adapter_each_linear(mg_adapter *a, mg_net *net, mg_linear_fn f, mg_
     mg_status   st = check_targets(a->c.targets, net, err);
     for (size_t i = 0; !st && i < net->n_linear; i++) {
         mg_linear *l = net->linear[i];
-        if (!mg_targets_have(a->c.targets, l) || !in_layers(a->c.layers, l->layer, &bad)) continue;
+        if (!mg_targets_have(a->c.targets, l) || !mg_layers_have(a->c.layers, l->layer, &bad)) continue;
         mg_hook *h = mg_adapter_hook(a, NULL, NULL);
         if (!h || !MG_GROW(a->linear, a->cap_linear, a->n_linear + 1)) return mg_fail(err, MG_NOMEM, "no memory for an adapter");
         h->site = (uint32_t)(i % 0xfff);
@@ -178,7 +177,7 @@ mg_status mg_adapter_attach(mg_adapter **out, const mg_adapter_config *c, mg_net
     a->params = p;
     a->net = net;
     mg_status st = c->method->attach(a, net, err);
-    if (!st && *c->modules_to_save) st = mg_adapter_attach_modules(a, net, err);
+    if (!st && *a->c.modules_to_save) st = mg_adapter_attach_modules(a, net, err);
     if (!st && a->failed) st = mg_fail(err, MG_NOMEM, "no memory for an adapter");
     if (!st && !c->frozen && c->method->updated) {
         p->updated = updated;
@@ -220,7 +219,9 @@ void mg_adapter_detach(mg_adapter *a, mg_net *net) {
 mg_status mg_adapter_init(mg_adapter *a, uint64_t seed, mg_error *err) {
     for (size_t i = 0; i < a->n_parts; i++) {
         const mg_tensor *from = a->part[i].from;
-        if (from) from->format->decode(mg_adapter_values(a, a->part[i].x), from->data, from->side, 0, from->rows * from->cols);
+        if (!from) continue;
+        from->format->decode(mg_adapter_values(a, a->part[i].x), from->data, from->side, 0, from->rows * from->cols);
+        if (from->idle) a->net->done_with(a->net, from);
     }
     mg_status st = a->c.method->init ? a->c.method->init(a, seed, err) : MG_OK;
     if (!st) mg_params_push(a->params);
@@ -235,5 +236,6 @@ void mg_adapter_switch(mg_adapter *a, bool on) {
             r->weight->instead = r->by;
         else if (r->weight->instead == r->by)
             r->weight->instead = NULL;
+        if (!on) r->weight->idle = false;
     }
 }

@@ -50,6 +50,7 @@ enum {
     MG_PART_BARE = 8,     /* its name stands in the file without PEFT's prefix */
     MG_PART_VECTOR = 16,  /* one dimension in the file */
     MG_PART_HEAD = 32,    /* of a task's head, not of the method */
+    MG_PART_LESS_ONE = 64, /* the file holds the number less one (Gemma's norms), in F64, so that nothing is lost */
 };
 typedef struct mg_part {
     mg_tensor       *x;
@@ -85,6 +86,7 @@ struct mg_method {
     const char *name, *peft_type, *title; /* "lora", "LORA", "LoRA" */
     bool             ranked;  /* c.r and c.alpha say something about it */
     int64_t (*virtual_rows)(const mg_adapter_config *c); /* rows that it wants in front of every text; NULL: none */
+    bool             whole;   /* a run's result is a model, not an adapter */
     const mg_option *options; /* of this method alone, fields of the struct in config.own; methods may share a table */
     size_t           own;     /* size of that struct */
     /* Which of several rows with one peft_type a file means; NULL: the one that no other claims. */
@@ -162,6 +164,8 @@ bool mg_adapter_takes_layer(const mg_adapter_config *c, int layer);
 /* One entry of a list of targets ("q", "q_proj", "layers.0.self_attn.q_proj", "all-linear") against a layer. */
 bool mg_target_is(const char *target, size_t len, const mg_linear *l);
 bool mg_targets_have(const char *list, const mg_linear *l); /* any entry of a comma list */
+/* Is a block in "0,1,5-8" ("": all)?  *bad points at what is no list of blocks; it stays as it is otherwise. */
+bool mg_layers_have(const char *list, int layer, const char **bad);
 /* The rank and alpha of a layer: c->r and c->alpha unless a pattern names it. */
 int   mg_adapter_rank(const mg_adapter_config *c, const mg_linear *l);
 float mg_adapter_alpha(const mg_adapter_config *c, const mg_linear *l);
@@ -178,6 +182,8 @@ mg_status mg_config_names(char *out, size_t size, yyjson_val *v, const char *key
 /* {"name": 8} as "name=8". */
 mg_status mg_config_pattern(char *out, size_t size, yyjson_val *v, const char *key, const char *file, mg_error *err);
 void      mg_config_write_pattern(const char *pattern, const char *key, mg_buf *out);
+/* "a,b" as "key": ["a", "b"],\n. */
+void      mg_config_write_names(const char *list, const char *key, mg_buf *out);
 
 /* ---- modules trained as a whole (modules.c) ---- */
 mg_status mg_adapter_attach_modules(mg_adapter *a, mg_net *net, mg_error *err);

@@ -154,7 +154,7 @@ void mg_adapter_write_modules(const mg_adapter *a, const char *key, pick_fn pick
     mg_buf_str(out, "],\n");
 }
 
-static void write_names(const char *list, const char *key, mg_buf *out) {
+void mg_config_write_names(const char *list, const char *key, mg_buf *out) {
     mg_buf_printf(out, "  \"%s\": [", key);
     const char *between = "";
     for (const char *p = list; *p; p += strspn(p, ", ")) {
@@ -177,7 +177,7 @@ static mg_status save_config(const mg_adapter *a, const char *folder, mg_error *
     if (a->n_linear) mg_adapter_write_modules(a, "target_modules", NULL, &b);
     char modules[600];
     snprintf(modules, sizeof modules, "%s%s%s", a->c.modules_to_save, *a->c.modules_to_save && *a->c.head ? "," : "", a->c.head);
-    if (*modules) write_names(modules, "modules_to_save", &b);
+    if (*modules) mg_config_write_names(modules, "modules_to_save", &b);
     mg_buf_str(&b, "  \"inference_mode\": true\n}\n");
     mg_status st = b.failed ? mg_fail(err, MG_NOMEM, "%s: no memory", folder) : in_folder(&path, folder, "adapter_config.json", err);
     if (!st) st = mg_replace_file(path, b.data, b.len, err);
@@ -236,12 +236,27 @@ static mg_status open_checked(mg_safetensors **f, const mg_adapter *a, const cha
     return st;
 }
 
+/* x is the entry's numbers; in F64 the sum is right to the last bit. */
+static void add_one(float *x, const mg_st_entry *e, int64_t n) {
+    double exact;
+    for (int64_t i = 0; i < n; i++) {
+        if (!strcmp(e->dtype, "F64"))
+            memcpy(&exact, (const char *)e->data + (size_t)i * sizeof exact, sizeof exact);
+        else
+            exact = (double)x[i];
+        x[i] = (float)(exact + 1);
+    }
+}
+
 static void take_values(const mg_adapter *a, const mg_safetensors *f, bool private) {
     for (size_t i = 0; i < a->n_parts; i++) {
         const mg_part *p = &a->part[i];
         if (!kept_in(p, private)) continue;
         const mg_st_entry *e = entry_of(f, p);
-        mg_format_of_safetensors(e->dtype)->decode(mg_adapter_values(a, p->x), e->data, NULL, 0, p->x->rows * p->x->cols);
+        float             *x = mg_adapter_values(a, p->x);
+        int64_t            n = p->x->rows * p->x->cols;
+        mg_format_of_safetensors(e->dtype)->decode(x, e->data, NULL, 0, n);
+        if (p->how & MG_PART_LESS_ONE) add_one(x, e, n);
     }
 }
 
@@ -268,21 +283,34 @@ mg_status mg_adapter_load(mg_adapter *a, const char *folder, mg_error *err) {
     return st;
 }
 
+/* A part as the file has it; `exact` has room for the numbers of parts that are written less one. */
+static mg_st_entry entry_for(const mg_adapter *a, const mg_part *p, double **exact) {
+    const mg_tensor *x = p->x;
+    int64_t          n = x->rows * x->cols;
+    const float     *values = mg_adapter_values(a, x);
+    bool             vector = p->how & MG_PART_VECTOR;
+    mg_st_entry      e = { p->file, "F32", vector ? 1 : 2, { vector ? n : x->rows, vector ? 1 : x->cols }, values, (size_t)n * sizeof *values };
+    if (!(p->how & MG_PART_LESS_ONE)) return e;
+    e.dtype = "F64";
+    e.data = *exact;
+    e.bytes = (size_t)n * sizeof **exact;
+    for (int64_t i = 0; i < n; i++) *(*exact)++ = (double)values[i] - 1;
+    return e;
+}
+
 static mg_status save_parts(const mg_adapter *a, const char *folder, bool private, mg_error *err) {
     mg_st_entry *e = mg_calloc(a->n_parts + 1, sizeof *e);
     char        *path = NULL;
-    size_t       n = 0;
-    mg_status    st = e ? in_folder(&path, folder, private ? TRAINING_FILE : MODEL_FILE, err) : mg_fail(err, MG_NOMEM, "%s: no memory", folder);
-    for (size_t i = 0; !st && i < a->n_parts; i++) {
-        const mg_part   *p = &a->part[i];
-        const mg_tensor *x = p->x;
-        if (!kept_in(p, private)) continue;
-        bool vector = p->how & MG_PART_VECTOR;
-        e[n++] = (mg_st_entry){ p->file, "F32", vector ? 1 : 2, { vector ? x->rows * x->cols : x->rows, vector ? 1 : x->cols },
-                                mg_adapter_values(a, x), (size_t)(x->rows * x->cols) * sizeof(float) };
-    }
+    size_t       n = 0, less_one = 1;
+    for (size_t i = 0; i < a->n_parts; i++)
+        if (a->part[i].how & MG_PART_LESS_ONE) less_one += (size_t)(a->part[i].x->rows * a->part[i].x->cols);
+    double   *room = mg_calloc(less_one, sizeof *room), *exact = room;
+    mg_status st = e && room ? in_folder(&path, folder, private ? TRAINING_FILE : MODEL_FILE, err) : mg_fail(err, MG_NOMEM, "%s: no memory", folder);
+    for (size_t i = 0; !st && i < a->n_parts; i++)
+        if (kept_in(&a->part[i], private)) e[n++] = entry_for(a, &a->part[i], &exact);
     if (!st) st = mg_safetensors_save(path, e, n, (const char *const[]){ "format", "pt", NULL }, err);
     free(path);
+    free(room);
     free(e);
     return st;
 }

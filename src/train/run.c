@@ -684,7 +684,8 @@ mg_status mg_run_write_card(mg_run *r, const mg_run_card *c, const mg_run_state 
     mg_buf b = { 0 };
     mg_buf_str(&b, "---\nbase_model: ");
     add_quoted(&b, c->base_model);
-    mg_buf_str(&b, "\nlibrary_name: peft\npipeline_tag: text-generation\ntags:\n- ");
+    mg_buf_printf(&b, "\nlibrary_name: %s", c->whole ? "transformers" : "peft");
+    mg_buf_str(&b, "\npipeline_tag: text-generation\ntags:\n- ");
     mg_buf_str(&b, c->method);
     mg_buf_str(&b, "\n- ");
     mg_buf_str(&b, r->method);
@@ -702,7 +703,8 @@ mg_status mg_run_write_card(mg_run *r, const mg_run_card *c, const mg_run_state 
     if (s->has_best) mg_buf_printf(&b, "| Best checkpoint | %lld (%.4f) |\n", (long long)s->best_step, s->best_metric);
     mg_buf_str(&b, "\n![loss](figures/loss.svg)\n\n## Use\n\n```\nmigaki chat ");
     mg_buf_str(&b, r->name);
-    mg_buf_str(&b, "\n```\n\nThe folder is a PEFT adapter: `PeftModel.from_pretrained(base, \"");
+    mg_buf_printf(&b, "\n```\n\n%s", c->whole ? "The folder is a whole model: `AutoModelForCausalLM.from_pretrained(\""
+                                               : "The folder is a PEFT adapter: `PeftModel.from_pretrained(base, \"");
     mg_buf_str(&b, r->name);
     mg_buf_str(&b, "\")` and vLLM load it as it is.\n");
     if (c->config_yaml) mg_buf_printf(&b, "\n<details><summary>config.yaml</summary>\n\n```yaml\n%s```\n\n</details>\n", c->config_yaml);

@@ -95,6 +95,7 @@ mg_status mg_run_write_results(mg_run *r, const char *name, const mg_metric *m, 
 typedef struct mg_run_card {
     const char *base_model, *dataset; /* as the user named them */
     const char *method, *title;       /* "lora", "LoRA" */
+    bool        whole;                /* the folder is a model, not an adapter */
     int64_t     lora_r;               /* 0: the method has no rank */
     double      lora_alpha;
     int64_t     train_samples, eval_samples;

@@ -340,7 +340,7 @@ static mg_status write_records(mg_trainer *r, const mg_sft_result *out, const ch
     size_t    n = last_scores(r, eval);
     eval[n++] = (mg_metric){ "eval_loss_before", r->first_eval_loss };
     mg_run_card card = { .base_model = r->o->model_name_or_path, .dataset = r->o->dataset.n ? r->o->dataset.item[0] : "", .method = r->adapter->c.method->name,
-                         .title = r->adapter->c.method->title, .lora_r = r->adapter->c.method->ranked ? r->adapter->c.r : 0,
+                         .title = r->adapter->c.method->title, .whole = r->adapter->c.method->whole, .lora_r = r->adapter->c.method->ranked ? r->adapter->c.r : 0,
                          .lora_alpha = (double)r->adapter->c.alpha, .train_samples = (int64_t)r->train.n, .eval_samples = (int64_t)r->eval.n,
                          .eval_loss_before = r->first_eval_loss, .eval_loss_after = r->eval_loss, .config_yaml = config_yaml };
     memcpy(all, train, sizeof train);
@@ -418,7 +418,7 @@ mg_status mg_sft_train(const mg_sft_options *o, const char *config_yaml, int arg
     st = loop(&r, &out, err);
     if (!st) mg_optim_swap_average(r.optimizer); /* the result is the average, where there is one */
     if (!st && !out.paused) st = take_best(&r, err);
-    if (!st) st = mg_adapter_save(r.adapter, mg_run_folder(r.run), err);
+    if (!st) st = mg_trainer_write_result(&r, err);
     if (!st) st = save_tasks(&r, err);
     out.steps = r.info.step;
     out.tokens = r.info.tokens;

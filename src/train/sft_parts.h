@@ -87,6 +87,7 @@ typedef struct mg_trainer {
 
     mg_run            *run;
     mg_checkpoint_info info; /* position, best, patience: what MANIFEST keeps */
+    char               weights_sum[65]; /* of the model as it was opened */
     mg_buf             identity; /* JSON object of everything that must agree on resume */
     double             eval_loss, eval_accuracy, first_eval_loss, eval_gap;
     int64_t            skipped_updates;
@@ -135,10 +136,14 @@ mg_status mg_trainer_score_answers(mg_trainer *r, const char *const *answer, con
 void      mg_trainer_judge(mg_trainer *r);                      /* is the newest evaluation the best? */
 void      mg_trainer_warn(const mg_trainer *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* sft_result.c */
+mg_status mg_trainer_write_result(mg_trainer *r, mg_error *err); /* adapter, or the whole model */
+
 /* sft_state.c */
 mg_status mg_trainer_save(mg_trainer *r, mg_error *err);    /* a checkpoint of r->info.step, then rotation */
 mg_status mg_trainer_restore(mg_trainer *r, const char *which, mg_error *err); /* "last" or a checkpoint folder */
 mg_status mg_trainer_write_text(mg_trainer *r, mg_error *err); /* tokenizer and template into the run folder */
+void      mg_trainer_digest_weights(mg_trainer *r); /* while the weights are on the host */
 mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err);
 void      mg_trainer_recall(mg_trainer *r); /* day and threads of the run to go on with, before data is read */
 size_t    mg_trainer_checkpoint_bytes(const mg_trainer *r);

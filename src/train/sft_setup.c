@@ -236,6 +236,7 @@ mg_status mg_trainer_open(mg_trainer *r, mg_error *err) {
     if (!st) st = make_schedule(r, err);
     if (!st) st = mg_trainer_samples_open(r, err);
     if (st) return st;
+    mg_trainer_digest_weights(r);
     r->list = mg_calloc(r->train.n + (size_t)o->per_device_train_batch_size, sizeof *r->list);
     return r->list ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for a list of %zu samples", r->train.n);
 }

@@ -86,15 +86,11 @@ static void table_fields(mg_buf *b, const mg_option *row, const void *values) {
 }
 
 /* A digest of the first bytes of a weight in the middle of the model: another checkpoint of one architecture differs there. */
-static mg_status weights_digest(char out[65], const mg_model *m, mg_error *err) {
+void mg_trainer_digest_weights(mg_trainer *r) {
+    const mg_model  *m = r->bundle.model;
     const mg_tensor *w = m->layer[m->c.layers / 2].down.w;
-    size_t           bytes = (size_t)(w->cols / w->format->block) * w->format->block_bytes;
-    void            *row = mg_calloc(1, bytes);
-    if (!row) return mg_fail(err, MG_NOMEM, "no memory for the run's identity");
-    m->device->get(row, w->data, bytes);
-    mg_sha256_hex(out, row, bytes);
-    free(row);
-    return MG_OK;
+    MG_ASSERT(m->device->host);
+    mg_sha256_hex(r->weights_sum, w->data, (size_t)(w->cols / w->format->block) * w->format->block_bytes);
 }
 
 mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
@@ -102,15 +98,13 @@ mg_status mg_trainer_make_identity(mg_trainer *r, mg_error *err) {
     const mg_model       *m = r->bundle.model;
     const mg_adapter_config *a = &r->adapter->c;
     mg_buf               *b = &r->identity;
-    char                  train[65], eval[65], weights[65];
+    char                  train[65], eval[65];
     digest(train, &r->train);
     digest(eval, &r->eval);
-    mg_status st = weights_digest(weights, m, err);
-    if (st) return st;
     b->len = 0;
     mg_buf_char(b, '{');
     text_field(b, "model", m->arch->name);
-    text_field(b, "weights", weights);
+    text_field(b, "weights", r->weights_sum);
     number_field(b, "parameters", (double)m->parameters);
     text_field(b, "formats", m->format_summary);
     text_field(b, "compute", r->backend->compute);

@@ -165,6 +165,13 @@ static double loss_and_gradient(rig *r) {
 
 static bool adopt(mg_tensor *w, void *params) { return mg_params_adopt(params, w); }
 
+/* The model's weight in whose place this one trains, else itself. */
+static const mg_tensor *original(const rig *r, const mg_tensor *w) {
+    for (size_t i = 0; r->adapter && i < r->adapter->n_replaced; i++)
+        if (r->adapter->replaced[i].by == w) return r->adapter->replaced[i].weight;
+    return w;
+}
+
 /* A copy of a reference gradient, turned where Hugging Face stores the weight as [inputs, outputs]. */
 static float *oriented(const mg_model *m, const mg_tensor *w, const float *data) {
     bool                 bias = true;
@@ -202,7 +209,7 @@ static void gradients_match(rig *r, const char *path, const char *prefix, const 
         const mg_st_entry *e = *prefix ? adapter_gradient(f, prefix, name) : mg_safetensors_find(f, name);
         if (!e && !strcmp(name, "embed_out.weight")) e = mg_safetensors_find(f, "lm_head.weight"); /* of transformers 5's class */
         if (!e) fail_msg("%s: no reference gradient for %s", label, name);
-        float *want = oriented(r->m, w, e->data);
+        float *want = oriented(r->m, original(r, w), e->data);
         double d = worst(fetched(r, w->grad, w->rows * w->cols), want, w->rows * w->cols);
         free(want);
         if (!(d <= 1e-4)) fail_msg("%s: gradient of %s differs by %.2e", label, name, d);
@@ -275,8 +282,9 @@ static void full_model(const char *name, const char *backend, mg_keep policy) {
     open_rig(&r, folder, backend);
     OK(mg_safetensors_open(&io, under(folder, "io.safetensors"), &err));
     read_samples(&r, io);
-    mg_model_each_weight(r.m, adopt, &r.params);
+    OK(mg_adapter_attach(&r.adapter, &(mg_adapter_config){ .method = mg_method_find("full") }, &r.m->net, &r.params, &err));
     OK(mg_params_seal(&r.params, r.tape.backend, &err));
+    OK(mg_adapter_init(r.adapter, 0, &err));
     OK(mg_model_place(r.m, r.tape.backend, &err));
     forward_matches(&r, io, label);
     greedy_matches(&r, under(folder, "greedy.json"), label);
