@@ -14,14 +14,6 @@ static bool same_goal(const mg_goal *a, const mg_goal *file) {
     return a == file || (a && file && !a->columns && !file->columns && a->encode == file->encode);
 }
 
-bool mg_head_fits(const mg_heads *h, const char *path) {
-    const mg_goal *goal = NULL;
-    if (!h->n || mg_goal_of_file(&goal, path, NULL) || !goal) return false;
-    for (size_t i = 0; i < h->n; i++)
-        if (same_goal(h->head[i].kind->goal, goal)) return true;
-    return false;
-}
-
 static mg_status choose(const mg_heads *h, const mg_head_job *job, const mg_head **out, mg_error *err) {
     const mg_goal *goal = NULL;
     size_t         fits = 0;

@@ -22,9 +22,6 @@ typedef struct mg_head_result {
     int             n; /* scores; 0 without targets */
 } mg_head_result;
 
-/* Does a head of this run learn what the file shows? */
-bool mg_head_fits(const mg_heads *h, const char *path);
-
 /* Into *out, which must not move afterwards and is to be freed also after a failure.  MG_DATA names the record that does
  * not fit; MG_MISMATCH: no head, or several, for these records. */
 mg_status mg_head_run(const mg_head_job *job, mg_head_result *out, mg_error *err);
