@@ -87,7 +87,7 @@ fit() { # FOLDER METHOD RATE STEPS [OPTIONS]: one training
 score() { # FOLDER WHAT...: accuracy on the test and its interval
     local folder=$1
     shift
-    "$migaki" eval "$@" -d "$out/test.jsonl" --device "$device" --dtype "$dtype" --threads "$threads" -o "$folder" -q >/dev/null
+    "$migaki" eval "$@" -d "$out/test.jsonl" --device "$device" --dtype "$dtype" --threads "$threads" -o "$folder" -q >/dev/null || return 1
     awk '/"accuracy",/ { sub(/.*"accuracy", "score": /, ""); gsub(/"score_interval": \[/, ""); gsub(/[],]/, " "); print $1, $2, $3; exit }' "$folder/scores.json"
 }
 
@@ -95,6 +95,7 @@ whole() { case " full freeze " in *" $1 "*) return 0 ;; esac; return 1; }
 
 one() { # METHOD RATE [OPTIONS]: trials, training, test; its row in OUT/METHOD/row
     local method=$1 usual=$2 dir=$out/$1 rate=$2 best="" loss tried="" r begin
+    rm -f "$out/$1/row" "$out/$1/failed"
     shift 2
     mkdir -p "$dir"
     whole "$method" && set -- "$@" --dequantize
@@ -114,8 +115,7 @@ one() { # METHOD RATE [OPTIONS]: trials, training, test; its row in OUT/METHOD/r
     fit "$dir/run" "$method" "$rate" "$steps" "$@" >"$dir/out" || return 1
     local wall acc
     wall=$(date +%s.%N | awk -v b="$begin" '{ print $1 - b }')
-    # The result of a whole training is a model, not an adapter.
-    if whole "$method"; then acc=$(score "$dir/eval" -m "$dir/run"); else acc=$(score "$dir/eval" "$dir/run"); fi
+    acc=$(score "$dir/eval" "$dir/run") && [ -n "$acc" ] || return 1
     # Median speed of the steps after the third; the memory is what was planned on a GPU, resident on a CPU.
     local speed memory
     speed=$(awk '{ if (match($0, /"tokens_per_second": [0-9.]+/)) v[n++] = substr($0, RSTART + 21, RLENGTH - 21) + 0 }
