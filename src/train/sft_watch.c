@@ -166,9 +166,10 @@ mg_status mg_trainer_scores_open(mg_trainer *r, mg_error *err) {
             found = true;
             lower = measured[i].lower;
         }
-    const char *end = strrchr(bare, '_');
-    found = found || (end && mg_head_score_is(end + 1, &lower)); /* of a task: eval_jnli_f1 */
+    /* answers first: char_f1 is theirs and no task called "char" */
     r->best_generated = !found && j && j->knows(bare, &lower);
+    const char *end = strrchr(bare, '_');
+    if (!found && !r->best_generated) found = end && mg_head_score_is(end + 1, &lower); /* of a task: eval_jnli_f1 */
     if (!found && !r->best_generated)
         return mg_fail(err, MG_CONFIG, "metric_for_best_model: '%.80s' is not known; there are eval_loss, eval_accuracy, eval_perplexity, eval_gap, "
                        "eval_TASK_SCORE of a data set, and of generated answers %s", name, j ? j->names : "");
