@@ -201,7 +201,7 @@ static mg_status journal_read(sweep *w, mg_error *err) {
     mg_status st = path ? MG_OK : mg_fail(err, MG_NOMEM, "no memory for the sweep");
     if (!st && mg_is_file(path)) st = mg_read_file(&text, path, LIMIT, err);
     for (char *line = text.data, *end; !st && line && (end = strchr(line, '\n')); line = end + 1) journal_line(w, line, (size_t)(end - line));
-    if (!st && text.len && text.data[text.len - 1] != '\n') { /* what follows must not join the part of a line */
+    if (!st && text.data && text.len && text.data[text.len - 1] != '\n') { /* what follows must not join the part of a line */
         char *last = strrchr(text.data, '\n');
         st = mg_replace_file(path, text.data, last ? (size_t)(last + 1 - text.data) : 0, err);
     }

@@ -129,6 +129,7 @@ static bool draw_share(const mg_portion *s, uint32_t number, const mg_batch_opti
     size_t    kept = o->part > 0 && o->part < 1 ? (size_t)ceil(o->part * (double)s->n) : s->n;
     uint32_t *subset = mg_calloc(2 * s->n + 1, sizeof *subset), *pass = subset ? subset + s->n : NULL;
     uint64_t  at = UINT64_MAX;
+    MG_ASSERT(kept > 0);
     if (!subset) return false;
     for (size_t i = 0; i < s->n; i++) subset[i] = (uint32_t)i;
     if (kept < s->n) mg_rng_shuffle((mg_rng){ o->seed, mg_rng_where(0, number, SITE_PART) }, subset, (uint32_t)s->n);

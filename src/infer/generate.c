@@ -83,7 +83,7 @@ static mg_status run_pass(mg_generator *g, mg_error *err) {
     mg_status st = mg_tape_status(&g->tape, err);
     if (st) return st;
     mg_cache_advance(&g->cache, &g->batch);
-    if (g->m->c.final_softcap > 0) softcap(g->logits, g->n_rows * g->m->c.vocab, g->m->c.final_softcap);
+    if (g->logits && g->m->c.final_softcap > 0) softcap(g->logits, g->n_rows * g->m->c.vocab, g->m->c.final_softcap);
     return MG_OK;
 }
 
