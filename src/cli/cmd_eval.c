@@ -353,7 +353,7 @@ const mg_command mg_command_eval = {
     .name = "eval", .group = "try", .usage = "RUN|-m MODEL -d FILE [--before]",
     .summary = MG_N("score a run or model on test sets, before and after"),
     .details = MG_N("Forms that are recognised: JCommonsenseQA, JNLI, JSQuAD, JMMLU, {question, choices, answer}, {question, expect, reject}, "
-                    "{question, answer}, {instruction, output}, {text} and .txt. Every score has a bootstrap interval (95 percent), every difference a "
+                    "{question, answer}, {instruction, output}, {text} and .txt. Every score has an interval (95 percent), every difference a "
                     "paired test (p). Perplexities compare only with the same tokenizer, window and stride."),
     .rows = rows, .values_size = sizeof(eval_options), .run = run,
 };

@@ -222,6 +222,18 @@ static mg_status measure_text(mg_eval_result *r, size_t i, const mg_eval_setting
 
 /* ---- scores ---- */
 
+static mg_status keep_score(mg_eval_result *r, mg_eval_score x, const char *name, const char *signature, mg_error *err) {
+    x.name = mg_strdup(name);
+    x.signature = mg_strdup(signature);
+    if (!x.name || !x.signature || !MG_GROW(r->score, r->cap, r->n + 1)) {
+        free(x.name);
+        free(x.signature);
+        return no_memory(err);
+    }
+    r->score[r->n++] = x;
+    return MG_OK;
+}
+
 static mg_status add_score(mg_eval_result *r, const mg_eval_settings *s, const char *name, const char *signature,
                            bool lower, mg_resample sample, const double *before, mg_error *err) {
     mg_eval_score x = { .lower_is_better = lower, .has_interval = true };
@@ -232,16 +244,7 @@ static mg_status add_score(mg_eval_result *r, const mg_eval_settings *s, const c
         st = mg_bootstrap(&first, s->seed, MG_RESAMPLES, &x.before, err);
         if (!st) st = mg_paired_test(&first, sample.stats, s->seed, MG_RESAMPLES, 2000, &x.difference, err);
     }
-    if (st) return st;
-    x.name = mg_strdup(name);
-    x.signature = mg_strdup(signature);
-    if (!x.name || !x.signature || !MG_GROW(r->score, r->cap, r->n + 1)) {
-        free(x.name);
-        free(x.signature);
-        return no_memory(err);
-    }
-    r->score[r->n++] = x;
-    return MG_OK;
+    return st ? st : keep_score(r, x, name, signature, err);
 }
 
 static double percent(const void *context, const double *sum) {
@@ -393,15 +396,7 @@ static mg_status add_distinct(mg_eval_result *r, const mg_eval_settings *s, cons
     }
     snprintf(name, sizeof name, "distinct-%d", order + 1);
     snprintf(sign, sizeof sign, "%s|jackknife", splitter);
-    x.name = mg_strdup(name);
-    x.signature = mg_strdup(sign);
-    if (!x.name || !x.signature || !MG_GROW(r->score, r->cap, r->n + 1)) {
-        free(x.name);
-        free(x.signature);
-        return no_memory(err);
-    }
-    r->score[r->n++] = x;
-    return MG_OK;
+    return keep_score(r, x, name, sign, err);
 }
 
 static mg_status score_distinct(mg_eval_result *r, const mg_eval_settings *s, mg_error *err) {
